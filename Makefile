@@ -1,0 +1,44 @@
+# Everything starts from a plain python3 (3.11 or later); what is made goes into .venv and build/.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := iproute2 mount openssl
+
+.PHONY: demo test tools lint bench wheel clean
+
+demo: $(VENV)/.run
+	$(BIN)/edgenode demo
+
+test: tools $(VENV)/.test lint
+	$(BIN)/python -m pytest -q
+
+# What tests need beside Python: network namespaces, a small file system, and a second reader of keys.
+tools:
+	@for tool in ip mount openssl; do command -v $$tool >/dev/null && continue; \
+	if [ "$$(id -u)" = 0 ]; then apt-get update -q && apt-get install -qy $(PACKAGES); \
+	else echo "$$tool is missing, and its tests are skipped: sudo apt-get install $(PACKAGES)"; fi; done
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.test
+	$(BIN)/python -m tests.bench
+
+wheel: $(VENV)/.test
+	$(BIN)/python -m build --outdir build/dist
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# An editable install reads the checkout, so these are made again only when the dependencies change.
+$(VENV)/.run: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("edgenode needs Python 3.11 or later, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@

@@ -1,0 +1,64 @@
+"""Reading the outside of a WebAssembly binary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgenode.errors import ModuleError
+from edgenode.testing import wasm as binary
+from edgenode_sdk import wasm
+
+MODULE = binary("""(module
+    (import "env" "now" (func (param i32 f64) (result i64)))
+    (import "env" "shared" (global (mut i32)))
+    (import "env" "table" (table 1 2 funcref))
+    (memory (export "memory") 2 16)
+    (func $add (export "add") (param i32 i32) (result i32) local.get 0)
+    (func (export "nothing"))
+    (global (export "g") i32 (i32.const 1))
+)""")
+
+
+def test_imports_exports_and_memory() -> None:
+    outside = wasm.read(MODULE)
+    assert outside.imports == ("func env.now(i32, f64) -> i64", "global env.shared", "table env.table")
+    assert outside.exports == ("memory memory", "func add(i32, i32) -> i32", "func nothing()", "global g")
+    assert outside.memories == ((2 * 65536, 16 * 65536),)
+
+
+def test_the_modules_that_come_with_edgenode() -> None:
+    for path in (Path(__file__).parents[3] / "wasm-modules").glob("*/*.wasm"):
+        assert "func edgenode_step(i32, i32) -> i64" in wasm.read(path.read_bytes()).exports
+
+
+@given(st.data())
+def test_damage_is_an_error_or_another_outside(data: st.DataObject) -> None:
+    damaged = bytearray(MODULE)
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(8, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        wasm.read(bytes(damaged))
+    except ModuleError as error:
+        assert error.hint
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes(data: bytes) -> None:
+    for one in (data, MODULE[:8] + data):
+        try:
+            wasm.read(one)
+        except ModuleError:
+            continue
+
+
+@pytest.mark.parametrize("end", range(1, len(MODULE) - 1, 7))
+def test_cut_off(end: int) -> None:
+    try:
+        wasm.read(MODULE[:end])
+    except ModuleError:
+        return
+    assert end >= 8  # between two sections
