@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
+import platform
 import threading
 from contextlib import AsyncExitStack
 from dataclasses import asdict
@@ -16,8 +18,9 @@ from edgenode import config as configuration
 from edgenode.clock import Clock, SystemClock, seconds
 from edgenode.config import NodeConfig
 from edgenode.dispatch import Dispatch
-from edgenode.errors import ConfigError, NotFoundError, StorageError
+from edgenode.errors import ConfigError, EdgenodeError, NotFoundError, StorageError
 from edgenode.files import read_document
+from edgenode.formats.reading import Reading
 from edgenode.formats.receipt import Measured, Notice, ReceiptKind
 from edgenode.intake.server import NodeCalls, Send
 from edgenode.ledger.blobs import Blobs
@@ -28,7 +31,8 @@ from edgenode.peers.find import Finder
 from edgenode.peers.relay import Relay
 from edgenode.peers.table import PeerTable
 from edgenode.pipeline import Rooms, apply_derived
-from edgenode.records import Poll
+from edgenode.records import Abi, Poll
+from edgenode.sandbox import calibration
 from edgenode.sandbox.pool import Pool
 from edgenode.sensors import registry
 from edgenode.sensors.runner import Health, run_source
@@ -38,6 +42,7 @@ from edgenode.statement import notice_seal
 from edgenode.transport.server import Guard, Server
 from edgenode.transport.tls import server_context
 from edgenode.transport.wire import encode_header
+from edgenode.trust.issue import issue
 from edgenode.trust.verify import reload_node
 from edgenode.uplink.forward import Forwarder
 from edgenode.uplink.http import HttpUplink
@@ -49,10 +54,10 @@ TRIM_SECONDS = 60.0  # between looks at how much the ledger keeps
 
 
 class Agent:
-    """One node. ``started`` is set when it takes calls; ``port`` is then the one it listens on."""
+    """One node. ``started`` is set when it takes calls (``port`` is then the one it listens on), ``measured`` when it has read itself."""
 
     def __init__(self, folder: Path, clock: Clock | None = None) -> None:
-        self.started = asyncio.Event()
+        self.started, self.measured = asyncio.Event(), asyncio.Event()
         self.port = 0
         self._state = State(folder)
         self._clock = clock or SystemClock()
@@ -61,6 +66,7 @@ class Agent:
             raise ConfigError(f"{len(self._config.uplinks)} uplinks are configured", hint="this version forwards to one")
         self._health: dict[str, Health] = {}
         self._started_ns = self._clock.monotonic_ns()
+        self._reading, self._unmeasured = b"", "not measured yet"
 
     async def run(self) -> None:
         """Run until cancelled. Raises ConfigError or StorageError when it cannot start."""
@@ -77,6 +83,7 @@ class Agent:
                     group.create_task(forwarder.run())
                 group.create_task(self._finder.run(self.port))
                 self.started.set()
+                group.create_task(self._calibrate())
                 log.info("node %s, key %s, listens on port %d", self._config.name, self._identity.public.hex(), self.port)
 
     async def _build(self, stack: AsyncExitStack) -> None:
@@ -189,6 +196,34 @@ class Agent:
                 log.warning("the databases are not tended: %s; %s", error.what, error.hint)
             await asyncio.sleep(TRIM_SECONDS)
 
+    async def _calibrate(self) -> None:
+        """Nothing waits for the reading, and without one the node does all that it does with it."""
+        try:
+            self._reading = await asyncio.to_thread(self._read_self)
+            self._unmeasured = ""
+        except (EdgenodeError, OSError) as error:
+            self._unmeasured = str(error)
+            log.warning("fuel per second is not measured: %s", error)
+        self.measured.set()
+
+    def _read_self(self) -> bytes:
+        """What this machine has to compute with, measured and signed."""
+        rooms = self._rooms
+        fuel_per_second = calibration.measure(rooms.pool, rooms.stopping)
+        reading = Reading(
+            node=self._identity.public,
+            issued=seconds(self._clock),
+            engine=rooms.pool.engine.version,
+            config=rooms.pool.engine.config(Abi.STEP),
+            mode=self._config.sandbox.mode,
+            fuel_per_second=fuel_per_second,
+            workers=self._config.sandbox.workers,
+            memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+            cpus=os.cpu_count() or 1,
+            architecture=platform.machine(),
+        )
+        return issue(reading, self._identity)
+
     # NodeService
 
     def card(self) -> dict[str, Any]:
@@ -204,6 +239,7 @@ class Agent:
 
     async def status(self) -> dict[str, Any]:
         rooms = self._rooms
+        workers = rooms.pool.status()
         return {
             "name": self._config.name,
             "key": self._identity.public.hex(),
@@ -216,7 +252,8 @@ class Agent:
                 {"name": peer.node.name, "key": peer.key.hex(), "address": peer.address, "found_by": peer.found_by} for peer in self._table
             ],
             "engine": rooms.pool.engine.version,
-            "workers": asdict(rooms.pool.status()),
+            "workers": asdict(workers) | {"confinement": workers.confinement._asdict()},
+            "reading": {"document": encode_header(self._reading), "missing": self._unmeasured},
             "jobs_open": await asyncio.to_thread(rooms.ledger.count_open),
             "last_error": self._dispatch.last_error,
             "sources": {name: asdict(health) for name, health in self._health.items()},

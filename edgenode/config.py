@@ -68,13 +68,21 @@ class SandboxConfig:
     """The workers, and the most that any job may ask of them."""
 
     workers: int = 1
+    mode: str = "native"  # or "pulley": the engine's interpreter, without executable memory, some ten times slower; same results, same fuel
     fuel: int = 100_000_000_000  # the greatest budget of one step
     memory: int = 256 * 1024 * 1024  # the greatest linear memory of one step, bytes
+    files: int = 256 * 1024 * 1024  # the greatest file system of one command, bytes
+    resident: int = 1024 * 1024 * 1024  # of a worker's memory, beyond which it is replaced, bytes
+    log_bytes: int = 16 * 1024  # of what a command writes to stderr, kept for the node's log
     wall_ms: int = 60_000  # the longest that one step may take, before its worker is replaced
     compile_seconds: int = 30  # CPU time
     compile_memory: int = 2 * 1024 * 1024 * 1024  # address space of the compiling child, bytes
     cache_bytes: int = 256 * 1024 * 1024  # compiled modules on disk
     modules_per_worker: int = 64  # compiled modules that a worker keeps loaded
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("native", "pulley"):
+            raise ConfigError(f"sandbox.mode is {shown(self.mode)}", hint='"native" or "pulley"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -183,6 +183,7 @@ def run_step(rooms: Rooms, row: JobRow, job: Job) -> bool:
             job=job,
             manifest=module.manifest_digest,
             module=module.digest,
+            abi=module.manifest.abi,
             context=context,
             limits=limits,
             snapshot=snapshot.digest,
@@ -191,6 +192,8 @@ def run_step(rooms: Rooms, row: JobRow, job: Job) -> bool:
         ),
         result,
     )
+    if result.log:
+        _tell_log(row, result.log)
     if module.manifest.capabilities.share_snapshot:
         _keep_for_replay(rooms, snapshot.frame, row.guest_state)
     commit = _commit(row, result)
@@ -198,6 +201,12 @@ def run_step(rooms: Rooms, row: JobRow, job: Job) -> bool:
     if result.derived:
         apply_derived(rooms)
     return commit.state is JobState.OPEN
+
+
+def _tell_log(row: JobRow, written: bytes) -> None:
+    """What a command wrote to stderr, for the people who read this node's log: a line for each line, and nothing that is not text."""
+    for line in written.decode(errors="replace").splitlines():
+        log.info("job %s step %d says: %s", row.id.hex()[:8], row.next_step, "".join(c if c.isprintable() else "?" for c in line))
 
 
 def apply_derived(rooms: Rooms) -> None:

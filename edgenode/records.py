@@ -60,7 +60,7 @@ class OutcomeKind(StrEnum):
     TRAP = "trap"
     FUEL = "fuel"  # the fuel budget ran out
     STACK = "stack"  # the native stack ran out; its depth depends on the CPU, so not replayable across architectures
-    MEMORY = "memory"  # the module's initial memory is over the limit
+    MEMORY = "memory"  # the module's initial memory is over the limit, or a command's input over that of its file system
     OUTPUT = "output"  # summary, state, derived or alerts are over their limit
     REPLY = "reply"  # the reply breaks the ABI
 
@@ -83,7 +83,7 @@ class Limits:
 
     fuel: int = key(1, low=1)
     memory: int = key(2, low=65536, high=2**32)
-    files: int = key(3, default=0)
+    files: int = key(3, default=0, high=2**31)  # bytes of a command's in-memory file system, its input and output included
     state: int = key(4, default=1 << 20, high=1 << 24)
     wall_ms: int = key(5, default=10_000, low=1, high=3_600_000)
 
@@ -178,7 +178,8 @@ class StepContext:
 class StepResult:
     """What came out of one step. ``state`` is the next state: on a guest failure the one that went in.
 
-    ``fuel`` is None where it may not be signed (a trap can drop fuel that was not flushed). ``wall_ns`` is measured, not replayable.
+    ``fuel`` is None where it may not be signed (a trap can drop fuel that was not flushed). ``wall_ns`` is measured, not replayable, and
+    ``log`` is what a command wrote to stderr, cut to the node's limit: for people, and never signed.
     """
 
     outcome: Outcome
@@ -188,15 +189,32 @@ class StepResult:
     derived: bytes  # series sections, concatenated; empty when there are none
     alerts: bytes
     wall_ns: int
+    log: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramResult:
+    """What an unsigned program came to (``edgenode exec``): its two streams as far as they went, whatever the outcome."""
+
+    outcome: Outcome
+    fuel: int | None
+    stdout: bytes
+    stderr: bytes
+    wall_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Which engine ran a step: its version, and the digests of its Config (portable) and of its library (differs by CPU)."""
+    """Which engine runs steps: its version, for each ABI the digest of all that decides a result beside the inputs (portable), and
+    that of its library (differs by CPU)."""
 
     version: str
-    config_digest: bytes
+    step_config: bytes
+    command_config: bytes
     library_digest: bytes
+
+    def config(self, abi: Abi) -> bytes:
+        return self.command_config if abi is Abi.WASI_COMMAND else self.step_config
 
 
 class Pending(NamedTuple):

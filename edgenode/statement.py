@@ -10,7 +10,7 @@ from edgenode.formats import document
 from edgenode.formats.job import Job
 from edgenode.formats.manifest import Manifest
 from edgenode.formats.receipt import Core, Measured, Notice, Receipt, ReceiptKind, Seal
-from edgenode.records import Engine, Limits, Snapshot, StepContext, StepResult, Window, digest
+from edgenode.records import Abi, Engine, Limits, Snapshot, StepContext, StepResult, Window, digest
 from edgenode.trust.identity import Identity
 from edgenode.trust.issue import issue
 
@@ -44,6 +44,7 @@ class StepInputs:
     job: Job
     manifest: bytes  # digest of the signed manifest
     module: bytes  # digest of the wasm
+    abi: Abi
     context: StepContext
     limits: Limits
     snapshot: bytes  # digest
@@ -75,7 +76,7 @@ def core_of(inputs: StepInputs, result: StepResult) -> bytes:
             alerts=digest(result.alerts),
             outcome=result.outcome,
             engine=inputs.engine.version,
-            config=inputs.engine.config_digest,
+            config=inputs.engine.config(inputs.abi),
             fuel=result.fuel,
         )
     )

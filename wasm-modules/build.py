@@ -1,4 +1,4 @@
-"""Builds the guest modules: ``python wasm-modules/build.py [--check] [NAME...]``.
+"""Builds the guest modules, and the guests' operating system as ``wasi``: ``python wasm-modules/build.py [--check] [NAME...]``.
 
 The same sources give the same bytes in any folder and on any machine: the compiler is pinned (the ``ziglang`` package, extra
 ``test``), nothing but the freestanding target is linked, and neither names, paths nor tool versions stay in the output.
@@ -12,10 +12,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+
+import wasmtime
 
 MODULES = Path(__file__).resolve().parent
 ROOT = MODULES.parent
+WASI = ROOT / "edgenode" / "sandbox" / "wasi"
 ZIG = "0.17.1"
 
 FLAGS = (
@@ -30,13 +34,37 @@ FLAGS = (
 )  # fmt: skip
 
 
-def compile_guest(source: Path, output: Path) -> None:
-    """Compiles one C file to one module. Raises CalledProcessError when the compiler refuses it, with its words on stderr."""
+# What the host and the bridge need of the operating system beside its calls, which the sources name.
+WASI_FLAGS = ("-Wl,--export=result", "-Wl,--export=__heap_base", "-Wl,--export-table")
+
+
+def build(name: str, folder: Path) -> list[Path]:
+    """Builds into a folder. Raises CalledProcessError when the compiler refuses a source, with its words on stderr."""
+    output = folder / f"{name}.wasm"
+    if name != "wasi":
+        compile_c([MODULES / name / "src" / f"{name}.c"], output, f"-I{ROOT / 'sdk' / 'c'}", f"-I{MODULES}")
+        return [output]
+    compile_c(sorted(WASI.glob("*.c")), output, *WASI_FLAGS)
+    with output.open("ab") as binary:
+        binary.write(name_section("edgenode:wasi"))
+    bridge = folder / "bridge.wasm"
+    bridge.write_bytes(wasmtime.wat2wasm((WASI / "bridge.wat").read_text()))
+    return [output, bridge]
+
+
+def compile_c(sources: Iterable[Path], output: Path, *flags: str) -> None:
     cache = str(ROOT / "build" / "zig-cache")
     environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
-    command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, f"-I{ROOT / 'sdk' / 'c'}", f"-I{MODULES}"]
-    subprocess.run([*command, "-o", str(output), str(source)], env=environment, check=True)
+    command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, *flags]
+    subprocess.run([*command, "-o", str(output), *map(str, sources)], env=environment, check=True)
     output.chmod(0o644)
+
+
+def name_section(name: str) -> bytes:
+    """The custom section that names a module, and nothing in it: by it a trap's frames tell the operating system from its guest."""
+    text = name.encode()
+    module = bytes([0, len(text) + 1, len(text)]) + text
+    return bytes([0, len(module) + 5, 4]) + b"name" + module
 
 
 def check_compiler() -> None:
@@ -46,7 +74,7 @@ def check_compiler() -> None:
 
 
 def names() -> list[str]:
-    return sorted(manifest.parent.name for manifest in MODULES.glob("*/manifest.toml"))
+    return [*sorted(manifest.parent.name for manifest in MODULES.glob("*/manifest.toml")), "wasi"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,18 +88,16 @@ def main(arguments: list[str] | None = None) -> int:
     check_compiler()
     differing = 0
     for name in options.names or names():
-        committed = MODULES / name / f"{name}.wasm"
-        source = MODULES / name / "src" / f"{name}.c"
+        committed = WASI if name == "wasi" else MODULES / name
         if not options.check:
-            compile_guest(source, committed)
-            print(f"{name}: {committed.stat().st_size} bytes")
+            for output in build(name, committed):
+                print(f"{output.stem}: {output.stat().st_size} bytes")
             continue
         with tempfile.TemporaryDirectory() as folder:
-            built = Path(folder) / committed.name
-            compile_guest(source, built)
-            same = committed.exists() and built.read_bytes() == committed.read_bytes()
-        print(f"{name}: {'as committed' if same else 'DIFFERS from what is committed: build it and commit the result'}")
-        differing += not same
+            for built in build(name, Path(folder)):
+                same = (committed / built.name).exists() and (committed / built.name).read_bytes() == built.read_bytes()
+                print(f"{built.stem}: {'as committed' if same else 'DIFFERS from what is committed: build it and commit the result'}")
+                differing += not same
     return 1 if differing else 0
 
 

@@ -42,14 +42,19 @@ def command() -> None:
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Follow the job until it is over at every node.")
 @click.option("--wait-for", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds to follow it at most.")
 @click.option("--through", metavar="NAME", help="Hand it to the node of this name, which passes it on.  [default: the first]")
+@click.option("--dry-run", is_flag=True, help="Hand it to nobody: say what it would cost, and how much of each node it would take.")
+@click.option("--input", "recording", metavar="CSV", type=PATH, help="The recording that a dry run runs over, as 'edgenode exec' reads it.")
 @reach_options
 @json_option
-def submit(file: Path, wait: bool, wait_for: float, through: str | None, reach: Reach, as_json: bool) -> int:
+def submit(
+    file: Path, wait: bool, wait_for: float, through: str | None, dry_run: bool, recording: Path | None, reach: Reach, as_json: bool
+) -> int:
     """Sign a job and hand it to one node, which passes it on to the others; print each result as it is verified here.
 
     \b
     Example:
       edgenode job submit load.yaml --node 192.168.1.20:7420
+      edgenode job submit load.yaml --dry-run --input monday.csv
 
     \b
     JOB.yaml:
@@ -63,8 +68,18 @@ def submit(file: Path, wait: bool, wait_for: float, through: str | None, reach: 
       limits: {fuel: 50000000}      # below the manifest's; without: the manifest's
       start_within: 1h
 
-    Exits with 1 when a step ended in another outcome than ok, a node has not finished or not answered, or no node ran the job.
+    A dry run judges the job as a node would and runs some of its steps here, over windows of the recording. Its seconds are of the
+    worst step, at the fuel per second that each node measured when it started ('edgenode node status').
+
+    Exits with 1 when a step ended in another outcome than ok, a node has not finished or not answered, or no node ran the job; of a dry
+    run, when a step did or a node cannot keep up.
     """
+    if dry_run:
+        from edgenode.cli import dry_run as trial  # loads the sample store
+
+        return trial.run(specs.load(file), recording, reach, as_json)
+    if recording is not None:
+        raise click.UsageError("--input is for --dry-run")
     return asyncio.run(_submit(specs.load(file), wait_for if wait else None, through, reach, as_json))
 
 

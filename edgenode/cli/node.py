@@ -24,6 +24,8 @@ from edgenode.cli.options import (
 if TYPE_CHECKING:
     from edgenode.agent import Agent
     from edgenode.cli.reach import Reach
+    from edgenode.errors import EdgenodeError
+    from edgenode.formats.reading import Reading
     from edgenode_sdk.fleet import AsyncFleet, FleetNode
 
 
@@ -169,19 +171,41 @@ def status(
 async def _status(reach: Reach, as_json: bool) -> None:
     from edgenode.cli.output import write_facts, write_json
     from edgenode.errors import EdgenodeError
+    from edgenode.formats import document
+    from edgenode_sdk.reading import readings
 
     async with reach.fleet() as fleet:
         told = await fleet.ask(lambda api: api.status())
+        read = readings(fleet, told)
     if as_json:
-        write_json({name: {"error": one.what} if isinstance(one, EdgenodeError) else one for name, one in told.items()})
+        shown = {name: {"error": one.what} if isinstance(one, EdgenodeError) else document.to_json(one) for name, one in read.items()}
+        write_json({name: shown[name] if isinstance(one, EdgenodeError) else one | {"reading": shown[name]} for name, one in told.items()})
         return
     for at, (name, one) in enumerate(told.items()):
         if at:
             click.echo()
-        write_facts({"node": name, "error": one.what} if isinstance(one, EdgenodeError) else _facts(one))
+        write_facts({"node": name, "error": one.what} if isinstance(one, EdgenodeError) else _facts(one, _fuel(read[name])))
 
 
-def _facts(told: dict[str, Any]) -> dict[str, object]:
+def _fuel(reading: Reading | EdgenodeError) -> str:
+    from edgenode.cli.output import rate_text, time_text
+    from edgenode.formats.reading import Reading
+
+    if not isinstance(reading, Reading):
+        return reading.what
+    measured = time_text(reading.issued * 10**9)
+    workers = "1 worker" if reading.workers == 1 else f"{reading.workers} workers"
+    return f"{rate_text(reading.fuel_per_second)}/s {reading.mode}, {workers}, measured {measured}, signed"
+
+
+def _sandbox(workers: dict[str, Any]) -> str:
+    given_up = workers["confinement"]
+    landlock = f"Landlock {given_up['landlock']}" if given_up["landlock"] else "no Landlock in this kernel"
+    seccomp = "seccomp" if given_up["seccomp"] else "no seccomp in this kernel"
+    return ", ".join([workers["mode"], landlock, seccomp, *["no new code"] * given_up["no_new_code"]])
+
+
+def _facts(told: dict[str, Any], fuel: str) -> dict[str, object]:
     sources = told["sources"]
     uplinks = told["uplinks"]
     return {
@@ -194,6 +218,8 @@ def _facts(told: dict[str, Any]) -> dict[str, object]:
         "peers": ", ".join(f"{peer['name']} ({peer['address']}, {peer['found_by']})" for peer in told["peers"]) or "none",
         "jobs open": told["jobs_open"],
         "workers": f"{len(told['workers']['pids'])}, {told['workers']['busy']} busy, {told['workers']['restarts']} replaced",
+        "sandbox": _sandbox(told["workers"]),
+        "fuel": fuel,
         "sources": ", ".join(f"{name} {one['state']}, {one['samples']} samples" for name, one in sources.items()) or "none",
         "outbox": f"{told['outbox']['waiting']} waiting, {told['outbox']['rejected']} rejected",
         "uplinks": ", ".join(f"{name}: {value}" for one in uplinks for name, value in one.items()) or "none",

@@ -46,6 +46,11 @@ def brief(value: Any, width: int = 60) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+def rate_text(rate: int) -> str:
+    """A number of the order of 10^9, short."""
+    return f"{rate / 1e9:.1f} G" if rate >= 1e9 else f"{rate / 1e6:.0f} M"
+
+
 def time_text(time_ns: int | None) -> str:
     """ISO 8601 in UTC, to the millisecond."""
     if time_ns is None:

@@ -1,8 +1,7 @@
-"""``edgenode receipt``: receipts in files, as 'edgenode job results ID -o DIR' writes them."""
+"""``edgenode receipt``: receipts in files, as 'edgenode job results ID -o DIR' writes them, and bundles."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +9,17 @@ import click
 
 from edgenode.cli import exits
 from edgenode.cli.options import PATH, home_option, json_option
-from edgenode.cli.output import brief, time_text, window_text, write_facts, write_json, write_table
-from edgenode.cli.reach import Reach, reach_options
-from edgenode.clock import SystemClock, seconds
-from edgenode.errors import EdgenodeError, NotFoundError
-from edgenode.files import read_document
-from edgenode.trust.keyring import Keyring
-from edgenode.trust.verify import verify_manifest, verify_signed_receipt, verify_trust
-from edgenode_sdk import replay, saved
-from edgenode_sdk.fleet import AsyncFleet, FleetNode
+from edgenode.cli.output import brief, time_text, window_text, write_facts, write_json
+from edgenode.cli.proof import Judge, prove, trust_option, warn
+from edgenode.cli.replay import replay_steps, write_bundle
+from edgenode.errors import EdgenodeError
 from edgenode_sdk.home import Home
 from edgenode_sdk.result import Result
-
-trust_option = click.option("--trust", type=PATH, help="A trust document, instead of the one in the laptop's folder.")
 
 
 @click.group()
 def command() -> None:
-    """Show, verify and replay receipts.
+    """Show, verify, replay and bundle receipts.
 
     \b
     Example:
@@ -47,7 +39,7 @@ def show(file: Path, trust: Path | None, home: Path | None, as_json: bool) -> No
     Example:
       edgenode receipt show receipts/press-7-2b1f00aa-0.receipt
     """
-    result = _verified(file, _keyring(trust, home))
+    result = _verified(file, Judge.of(trust, Home(home)))
     if as_json:
         write_json(result.to_json())
     else:
@@ -66,11 +58,11 @@ def verify(files: tuple[Path, ...], trust: Path | None, home: Path | None, as_js
     Example:
       edgenode receipt verify receipts/*.receipt
     """
-    keyring = _keyring(trust, home)
+    judge = Judge.of(trust, Home(home))
     verdicts: list[tuple[Path, Result | EdgenodeError]] = []
     for file in files:
         try:
-            verdicts.append((file, _verified(file, keyring)))
+            verdicts.append((file, _verified(file, judge)))
         except EdgenodeError as error:
             verdicts.append((file, error))
     if as_json:
@@ -81,59 +73,14 @@ def verify(files: tuple[Path, ...], trust: Path | None, home: Path | None, as_js
     return max((exits.code_of(verdict) for _, verdict in verdicts if isinstance(verdict, EdgenodeError)), default=exits.OK)
 
 
-@command.command("replay")
-@click.argument("file", type=PATH)
-@reach_options
-@json_option
-def replay_step(file: Path, reach: Reach, as_json: bool) -> int:
-    """Run the receipt's step again on this machine, and compare every digest of its core.
-
-    Module, snapshot, state and params come from the node that signed it, or from those named with --node. Exits with 0 for a match,
-    with 1 for a mismatch and for what cannot be replayed; the verdict says which, and why.
-
-    \b
-    Example:
-      edgenode receipt replay receipts/press-7-2b1f00aa-0.receipt
-    """
-    result = _verified(file, reach.home.keyring())
-    verdict = asyncio.run(_replay(result, reach))
-    if as_json:
-        differences = [{"field": one.field, "receipt": one.receipt, "here": one.here} for one in verdict.differences]
-        write_json({"verdict": verdict.verdict.value, "reason": verdict.reason, "differences": differences})
-    else:
-        click.echo(verdict.verdict.value + (f": {verdict.reason}" if verdict.reason else ""))
-        if verdict.differences:
-            write_table(["field", "receipt", "here"], [[one.field, one.receipt, one.here] for one in verdict.differences])
-    return exits.OK if verdict.verdict is replay.Verdict.MATCH else exits.FAILED
+command.add_command(replay_steps)
+command.add_command(write_bundle)
 
 
-async def _replay(result: Result, reach: Reach) -> replay.Replay:
-    if result.core is None:
-        return replay.Replay(replay.Verdict.NOT_REPLAYABLE, f"a {result.receipt.kind} receipt: no step was run")
-    signed = reach.home.manifest(result.core.manifest)
-    manifest = None if signed is None else verify_manifest(signed, reach.home.keyring(), seconds(reach.home.clock)).manifest
-    async with reach.fleet() as fleet:
-        try:
-            params = (await fleet.job(result.core.job)).params
-        except NotFoundError:
-            params = None
-        return await replay.replay(result, _holder(fleet, result).api, params=params, manifest=manifest)
-
-
-def _holder(fleet: AsyncFleet, result: Result) -> FleetNode:
-    """The node that signed, if it is in reach: it kept what a replay needs."""
-    return next((node for node in fleet.nodes if node.node.public_key == result.node.public_key), fleet.nodes[0])
-
-
-def _keyring(trust: Path | None, home: Path | None) -> Keyring:
-    if trust is None:
-        return Home(home).keyring()
-    return Keyring(verify_trust(read_document(trust, "a trust.cbor"), None, seconds(SystemClock())).trust)
-
-
-def _verified(file: Path, keyring: Keyring) -> Result:
-    item, clock = saved.load(file), SystemClock()
-    return Result(verify_signed_receipt(item.receipt, item.node_document, keyring), item.node_document, clock.now_ns())
+def _verified(file: Path, judge: Judge) -> Result:
+    proof = prove(file, judge)
+    warn(file, proof)
+    return proof.result
 
 
 def _verdict_json(verdict: Result | EdgenodeError) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class DocumentType(StrEnum):
     ACK = "ack"
     NODE = "node"
     TRUST = "trust"
+    READING = "reading"
 
     @property
     def media_type(self) -> str:
@@ -66,6 +67,7 @@ _LIMITS = {
     DocumentType.ACK: 128 << 10,
     DocumentType.NODE: 8 << 10,
     DocumentType.TRUST: 1 << 20,
+    DocumentType.READING: 1 << 10,
 }
 
 

@@ -9,6 +9,7 @@ from edgenode.config import SandboxConfig
 from edgenode.errors import CapabilityError, LimitError, ModuleError, NoSuchChannelError, NotSelectedError, QueueFullError, ValidityError
 from edgenode.formats.job import Job, JobType, Selector
 from edgenode.formats.manifest import FRAME, Manifest
+from edgenode.formats.stdin import MEDIA_TYPES
 from edgenode.formats.trust import Node
 from edgenode.records import Abi, Limits, matches_any
 
@@ -57,9 +58,10 @@ def _check_validity(job: Job, now: int) -> None:
 def _check_kind(job: Job, manifest: Manifest) -> None:
     if job.type in WAITING:
         raise CapabilityError(f"jobs of type {job.type} are not run by this version", hint="use batch or ops")
-    if manifest.abi is not Abi.STEP or manifest.input != FRAME:
+    if manifest.input not in MEDIA_TYPES or (manifest.abi is Abi.STEP and manifest.input != FRAME):
         raise ModuleError(
-            f"module {manifest.name} wants abi {manifest.abi} with {manifest.input}; this version runs {Abi.STEP} with {FRAME}"
+            f"module {manifest.name} wants abi {manifest.abi} with samples as {manifest.input}",
+            hint=f"{Abi.STEP} takes {FRAME}, {Abi.WASI_COMMAND} any of {', '.join(MEDIA_TYPES)}",
         )
 
 
@@ -68,7 +70,7 @@ def _check_limits(job: Job, manifest: Manifest, limits: Limits, sandbox: Sandbox
         if getattr(limits, name) > getattr(manifest.limits, name):
             met, most = getattr(limits, name), getattr(manifest.limits, name)
             raise CapabilityError(f"the job asks for {name} {met}, the manifest of {manifest.name} allows {most}")
-    for name, unit in (("fuel", "units"), ("memory", "bytes"), ("wall_ms", "ms")):
+    for name, unit in (("fuel", "units"), ("memory", "bytes"), ("files", "bytes"), ("wall_ms", "ms")):
         if getattr(limits, name) > getattr(sandbox, name):
             hint = f"set limits.{name} in the job to what this node allows"
             raise LimitError(f"sandbox.{name}", getattr(sandbox, name), getattr(limits, name), unit=unit, hint=hint)

@@ -13,10 +13,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from edgenode.errors import MalformedError
-from edgenode.records import Capabilities, Limits, Outcome, OutcomeKind, StepContext
+from edgenode.records import Capabilities, Completeness, Limits, Outcome, OutcomeKind, StepContext, Window
 
 CONTEXT, PARAMS, STATE_IN, SERIES = 1, 2, 3, 16
 SUMMARY, STATE, DERIVED, ALERT = 32, 33, 34, 35
@@ -81,6 +81,34 @@ def request_head(context: StepContext, params: bytes, state: bytes, frame: bytes
         context.seed,
     )
     return section(CONTEXT, body) + (section(PARAMS, params) if params else b"") + (section(STATE_IN, state) if state else b"")
+
+
+class Head(NamedTuple):
+    """A request taken apart again; ``frame`` is the snapshot's series sections. ``context`` is what request_head was given."""
+
+    context: StepContext
+    params: memoryview
+    state: memoryview
+    frame: memoryview
+
+
+def split_request(request: Bytes) -> Head:
+    """The parts of a request. Raises MalformedError for what request_head and a frame do not make up."""
+    view = memoryview(request)
+    found: dict[int, memoryview] = {}
+    at = 0
+    try:
+        for tag, body in _sections(view):
+            if tag == SERIES:
+                break
+            found[tag] = body
+            at += _SECTION.size + _padded(len(body))
+        start, end, step, revision, _, expected, received, late, dropped, seed = _CONTEXT.unpack(found[CONTEXT])
+    except (_BrokenError, KeyError, struct.error) as error:
+        raise MalformedError(f"a request breaks the ABI: {error}") from error
+    complete = Completeness(expected=None if expected == UNKNOWN else expected, received=received, late=late, dropped=dropped)
+    context = StepContext(window=Window(start_ns=start, end_ns=end), step=step, revision=revision, seed=seed, completeness=complete)
+    return Head(context, found.get(PARAMS, view[:0]), found.get(STATE_IN, view[:0]), view[at:])
 
 
 DERIVED_SERIES: Final = 1024  # in one reply

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Final
 
 from edgenode.records import Engine
+from edgenode.sandbox.wire import Kind
 
 MAC_BYTES: Final = 32
 _LEAST_KEY_BYTES: Final = 16
 _SUFFIX: Final = ".code"
 
 
-def code_identity(module_digest: bytes, engine: Engine, target: str) -> bytes:
-    """What a piece of code was compiled from and by, unambiguously: all but the last two parts have a fixed length."""
-    return b"edgenode code 1\0" + module_digest + engine.config_digest + engine.library_digest + f"{engine.version}\0{target}".encode()
+def code_identity(module_digest: bytes, kind: Kind, engine: Engine, target: str) -> bytes:
+    """What a piece of code was compiled from, as what, and by what, unambiguously: all but the texts at the end have a fixed length."""
+    texts = f"{engine.version}\0{kind}\0{target}".encode()
+    return b"edgenode code 2\0" + module_digest + engine.step_config + engine.library_digest + texts
 
 
 class Cache:

@@ -11,24 +11,24 @@ from typing import Final
 from edgenode.config import SandboxConfig
 from edgenode.errors import EdgenodeError, FaultError, LimitError, ModuleError
 from edgenode.sandbox.launch import launch
-from edgenode.sandbox.wire import NO_MEMORY, REFUSED, TOO_LARGE
+from edgenode.sandbox.wire import NO_MEMORY, NOT_EXECUTABLE, REFUSED, TOO_LARGE, Kind
 
 _WALL_FACTOR: Final = 4  # of the CPU time: a busy machine is slow to give it
 _REASON_BYTES: Final = 300
 _BUILD_HINT: Final = "split its largest function, or raise {} where you run the node"
 
 
-def compile_module(wasm: bytes, config: SandboxConfig) -> bytes:
-    """Native code for this machine. Blocks for up to four times ``compile_seconds``.
+def compile_module(wasm: bytes, kind: Kind, target: str, config: SandboxConfig) -> bytes:
+    """Code for ``target`` (empty: this machine's own). Blocks for up to four times ``compile_seconds``.
 
-    Raises ModuleError for what is not a module of the ``step`` ABI, LimitError for one that takes too much time or memory to compile or
+    Raises ModuleError for what is not a module of its ABI, LimitError for one that takes too much time or memory to compile or
     becomes too much code, FaultError when the child failed by no fault of the module.
     """
     with _memory_file("wasm") as source, _memory_file("code") as result:
         source.write(wasm)
         source.seek(0)
         limits = (config.compile_seconds, config.compile_memory, config.cache_bytes)
-        with launch("compile", (os.getpid(), *limits), stdin=source, stdout=result) as child:
+        with launch("compile", (kind.value, target, os.getpid(), *limits), stdin=source, stdout=result) as child:
             try:
                 status = child.wait(timeout=_WALL_FACTOR * config.compile_seconds)
             except subprocess.TimeoutExpired:
@@ -51,6 +51,8 @@ def _failure(status: int, reason: bytes, config: SandboxConfig) -> EdgenodeError
         return _limit("sandbox.compile_memory", config.compile_memory, "bytes")
     if status == TOO_LARGE:
         return _limit("sandbox.cache_bytes", config.cache_bytes, "bytes")
+    if status == NOT_EXECUTABLE:
+        return FaultError("this machine lets no process make memory executable", hint='set mode = "pulley" in the node\'s table [sandbox]')
     if status == -signal.SIGSEGV:
         return ModuleError("the compiler crashed on it")
     return FaultError(f"the compiling process ended with status {status}", hint="look for what killed it: too little memory, most often")

@@ -14,7 +14,9 @@ from typing import Final
 import wasmtime
 from wasmtime import _ffi as ffi
 
+from edgenode.formats.stdin import CONVERSIONS
 from edgenode.records import Engine, digest
+from edgenode.sandbox import wasi
 
 FLAGS: Final[Mapping[str, bool | int]] = MappingProxyType(
     {
@@ -30,7 +32,8 @@ FLAGS: Final[Mapping[str, bool | int]] = MappingProxyType(
         "wasm_reference_types": True,
         "wasm_simd": True,
         "wasm_tail_call": True,
-        # Off: not deterministic (threads, relaxed SIMD), not bounded by the limits of one memory (multi-memory), or no step needs it.
+        "wasm_multi_memory": True,  # for the bridge of wasi/ alone: guests are validated with GUEST
+        # Off: not deterministic (threads, relaxed SIMD), or no step needs it.
         "concurrency_support": False,
         "gc_support": False,
         "shared_memory": False,
@@ -42,7 +45,6 @@ FLAGS: Final[Mapping[str, bool | int]] = MappingProxyType(
         "wasm_function_references": False,
         "wasm_gc": False,
         "wasm_memory64": False,
-        "wasm_multi_memory": False,
         "wasm_relaxed_simd": False,
         "wasm_stack_switching": False,
         "wasm_threads": False,
@@ -51,14 +53,21 @@ FLAGS: Final[Mapping[str, bool | int]] = MappingProxyType(
 )
 """Name in the C API (``wasmtime_config_<name>_set``) -> value. The Python class lacks setters for some of them."""
 
+GUEST: Final[Mapping[str, bool | int]] = MappingProxyType({**FLAGS, "wasm_multi_memory": False})
+"""What a guest may use. The store's limit is for each memory, so with several memories a guest had several times its limit."""
+
 TABLES: Final = 4  # of one guest
 TABLE_ELEMENTS: Final = 100_000  # of one table; table.grow beyond it returns -1, as memory.grow does beyond the memory limit
 
 
-def create(target: str | None = None) -> wasmtime.Engine:
-    """An engine with the Config. ``target``: None for this CPU's machine code, or ``pulley64`` for wasmtime's portable interpreter."""
+DEEP: Final = 4  # times the stack that a replayer gives itself, so that its own stack is not what ends a step that ended elsewhere
+
+
+def create(target: str | None = None, *, flags: Mapping[str, bool | int] = FLAGS, deep: bool = False) -> wasmtime.Engine:
+    """An engine with the Config. ``target``: None for this CPU's machine code, or wire.PULLEY for wasmtime's portable interpreter;
+    ``deep``: with the stack of a replayer."""
     config = wasmtime.Config()
-    for name, value in FLAGS.items():
+    for name, value in {**flags, "max_wasm_stack": flags["max_wasm_stack"] * (DEEP if deep else 1)}.items():
         getattr(ffi, f"wasmtime_config_{name}_set")(config.ptr(), value)
     config.parallel_compilation = False  # the compiling child may start no threads; the code is the same either way
     if target is not None:
@@ -69,13 +78,20 @@ def create(target: str | None = None) -> wasmtime.Engine:
 def describe() -> Engine:
     """Version, Config and library of the engine. Reads the whole shared library once, about 30 MB."""
     with Path(ffi.filename).open("rb", buffering=0) as library:
-        return Engine(f"wasmtime {_version()}", digest(config_text().encode()), hashlib.file_digest(library, "sha256").digest())
+        measured = hashlib.file_digest(library, "sha256").digest()
+    return Engine(f"wasmtime {_version()}", digest(step_text().encode()), digest(command_text().encode()), measured)
 
 
-def config_text() -> str:
-    """What decides a step's result beside its inputs, as canonical text: the same on every CPU and target."""
-    settings: dict[str, bool | int] = {**FLAGS, "limit_tables": TABLES, "limit_table_elements": TABLE_ELEMENTS}
-    return "edgenode sandbox 1\n" + "".join(f"{name} {int(value)}\n" for name, value in sorted(settings.items()))
+def step_text() -> str:
+    """What decides the result of a ``step`` module beside its inputs, as canonical text: the same on every CPU and target."""
+    settings = {**FLAGS, "limit_tables": TABLES, "limit_table_elements": TABLE_ELEMENTS, "guest_multi_memory": False}
+    return "edgenode sandbox 2\n" + "".join(f"{name} {int(value)}\n" for name, value in sorted(settings.items()))
+
+
+def command_text() -> str:
+    """The same of a ``wasi-command``: its operating system and the form of its input decide as well."""
+    parts = "".join(f"{name} {digest(wasm).hex()}\n" for name, wasm in wasi.parts().items())
+    return f"{step_text()}stdin {CONVERSIONS}\n{parts}"
 
 
 def _version() -> str:

@@ -13,7 +13,12 @@ from edgenode.errors import FaultError
 
 
 def launch(
-    module: str, arguments: Sequence[int], *, inherit: Sequence[int] = (), stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None
+    module: str,
+    arguments: Sequence[int | str],
+    *,
+    inherit: Sequence[int] = (),
+    stdin: IO[bytes] | None = None,
+    stdout: IO[bytes] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start ``edgenode.sandbox.<module>``, whose ``main`` gets ``arguments`` as sys.argv[1:]. Safe in a process with threads.
 

@@ -1,7 +1,8 @@
 """The pool of workers: the sandbox as the agent sees it. Blocking and thread-safe; the engine itself never enters the agent's process.
 
-    prepare(module):  memory -> cache -> compiler                     ModuleError, LimitError
-    run(module, …):   borrow -> load once -> step -> give back        StepResult, or a FaultError and a new worker
+    prepare(module):      memory -> cache -> compiler                     ModuleError, LimitError
+    run(module, …):       borrow -> load once -> step -> give back        StepResult, or a FaultError and a new worker
+    execute(program, …):  the same for a program over an image            ProgramResult
 
 Retrying a fault and quarantine are the caller's policy.
 """
@@ -9,6 +10,7 @@ Retrying a fault and quarantine are the caller's policy.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,14 +19,19 @@ from typing import Final
 from edgenode.clock import Clock, SystemClock
 from edgenode.config import SandboxConfig
 from edgenode.errors import EdgenodeError, LimitError, ModuleError, NoWorkerError, WorkerDiedError
-from edgenode.records import Abi, Capabilities, Engine, Limits, Outcome, OutcomeKind, StepContext, StepResult, matches_any
-from edgenode.sandbox.abi import OutputLimits, derived_channels, request_head
-from edgenode.sandbox.artifacts import Artifacts
+from edgenode.formats.manifest import FRAME
+from edgenode.formats.stdin import MEDIA_TYPES
+from edgenode.records import Abi, Engine, Limits, Outcome, OutcomeKind, ProgramResult, StepContext, StepResult, matches_any
+from edgenode.sandbox import wire
+from edgenode.sandbox.abi import Bytes, OutputLimits, Reply, derived_channels, request_head
+from edgenode.sandbox.artifacts import Artifact, Artifacts, Code
 from edgenode.sandbox.cache import Cache
-from edgenode.sandbox.process import Call, WorkerProcess
+from edgenode.sandbox.process import Answer, Call, WorkerProcess
+from edgenode.sandbox.wire import PULLEY, Confinement
 from edgenode.trust.verify import VerifiedModule
 
 _RESTART_SECONDS: Final = 1.0  # between attempts to start a worker, when they fail
+_START_ATTEMPTS: Final = 3  # that fail in a row, before those who wait for a worker are told: one may have been killed by chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +42,22 @@ class PoolStatus:
     busy: int
     restarts: int
     last_fault: str
+    mode: str
+    confinement: Confinement
 
 
 class Pool:
     """``config.workers`` processes, started ahead of need and replaced on any fault.
 
     ``cache`` is the folder for compiled code (None: compile anew in each process), ``mac_key`` the agent's secret for it, 16 to 64 bytes.
+    ``deep`` gives the workers a replayer's stack (DESIGN §5), so that their own is not what ends a step.
     """
 
-    def __init__(self, config: SandboxConfig, *, cache: Path | None, mac_key: bytes, clock: Clock | None = None) -> None:
-        self._config = config
+    def __init__(
+        self, config: SandboxConfig, *, cache: Path | None, mac_key: bytes, clock: Clock | None = None, deep: bool = False
+    ) -> None:
+        self._config, self._deep = config, deep
+        self._target = PULLEY if config.mode == "pulley" else ""
         self._clock = clock or SystemClock()
         self._cache = Cache(cache, mac_key, config.cache_bytes) if cache else None
         self._artifacts: Artifacts | None = None
@@ -52,7 +65,9 @@ class Pool:
         self._workers: set[WorkerProcess] = set()
         self._free: list[WorkerProcess] = []
         self._engine: Engine | None = None
+        self._confinement: Confinement | None = None  # of the worker that was started last
         self._start_failure: str | None = None  # of the last attempt to start a worker
+        self._failures_in_a_row = 0
         self._last_fault = ""
         self._restarts = 0
         self._closed = False
@@ -104,15 +119,18 @@ class Pool:
     def status(self) -> PoolStatus:
         with self._changed:
             pids = tuple(sorted(worker.pid for worker in self._workers))
-            return PoolStatus(pids, len(self._workers) - len(self._free), self._restarts, self._last_fault)
+            confinement = self._confinement or Confinement(0, False, False)
+            busy = len(self._workers) - len(self._free)
+            return PoolStatus(pids, busy, self._restarts, self._last_fault, self._config.mode, confinement)
 
     def prepare(self, module: VerifiedModule) -> None:
         """Compile the module, or find it in the cache, so that its first step is quick.
 
-        Raises ModuleError for what the ``step`` ABI does not allow, LimitError for what is too costly to compile.
+        Raises ModuleError for what its ABI does not allow, LimitError for what is too costly to compile.
         """
         _check_module(module)
-        self._code.get(module)
+        self._code.module(module)
+        self._system(module)
 
     def run(self, module: VerifiedModule, *, context: StepContext, params: bytes, state: bytes, frame: bytes, limits: Limits) -> StepResult:
         """Run one step, in at most ``limits.wall_ms`` and the config's own. ``frame`` is the snapshot's.
@@ -121,26 +139,67 @@ class Pool:
         above this node's, and what ``prepare`` raises. A guest's failure is an outcome.
         """
         _check_module(module)
-        self._check_limits(limits)
-        call = Call(
-            head=request_head(context, params, state, frame),
-            frame=frame,
-            state=state,
+        capabilities = module.manifest.capabilities
+        answer = self._call(
+            module,
+            wire.STEP,
+            request=(request_head(context, params, state, frame), frame),
             limits=limits,
-            output=OutputLimits.of(module.manifest.capabilities, limits),
-            wall_ms=min(limits.wall_ms, self._config.wall_ms),
+            output=OutputLimits.of(capabilities, limits),
+            log=self._config.log_bytes,
         )
-        artifact = self._code.get(module)
+        # What writes a channel that the manifest does not name breaks the reply as a whole, on every node alike.
+        if not all(matches_any(capabilities.derives, name) for name in derived_channels(answer.reply.derived)):
+            answer = Answer(Outcome(kind=OutcomeKind.REPLY, detail="derived-channel"), None, Reply(), answer.log, answer.wall_ns)
+        return StepResult(
+            outcome=answer.outcome,
+            fuel=answer.fuel,
+            summary=answer.reply.summary,
+            state=state if answer.reply.state is None else answer.reply.state,
+            derived=answer.reply.derived,
+            alerts=answer.reply.alerts,
+            wall_ns=answer.wall_ns,
+            log=answer.log,
+        )
+
+    def execute(self, program: VerifiedModule, *, image: Sequence[Bytes], limits: Limits, streams: int) -> ProgramResult:
+        """Run a command over an image (image.py) of the caller's own, keeping ``streams`` bytes of stdout and of stderr. Raises as run."""
+        _check_module(program)
+        output = OutputLimits(summary=streams, state=0, derived=0, alerts=0)
+        answer = self._call(program, wire.PROGRAM, request=image, limits=limits, output=output, log=streams)
+        return ProgramResult(
+            outcome=answer.outcome, fuel=answer.fuel, stdout=answer.reply.summary, stderr=answer.log, wall_ns=answer.wall_ns
+        )
+
+    def _call(self, module: VerifiedModule, op: int, *, request: Sequence[Bytes], limits: Limits, output: OutputLimits, log: int) -> Answer:
+        self._check_limits(limits)
+        code = self._code.module(module)
+        call = Call(
+            op=op,
+            code=code,
+            system=self._system(module),
+            input=MEDIA_TYPES.index(module.manifest.input),
+            request=request,
+            limits=limits,
+            output=output,
+            log=log,
+            wall_ms=min(limits.wall_ms, self._config.wall_ms),
+            resident=self._config.resident,
+        )
         worker = self._borrow()
         try:
-            result = worker.step(module.digest, artifact, call)
+            answer = worker.run(call)
         except BaseException as error:  # also an interrupt: the worker may be anywhere in the exchange
             self._retire(worker, error)
             if worker.unloadable():
-                self._code.forget(module)
+                for one, _ in (code, *call.system.values()):
+                    self._code.forget(one)
             raise
         self._give_back(worker)
-        return _permitted(result, state, module.manifest.capabilities)
+        return answer
+
+    def _system(self, module: VerifiedModule) -> Mapping[str, tuple[Code, Artifact]]:
+        return self._code.system() if module.manifest.abi is Abi.WASI_COMMAND else {}
 
     @property
     def _code(self) -> Artifacts:
@@ -154,13 +213,15 @@ class Pool:
             raise LimitError("sandbox.fuel", self._config.fuel, limits.fuel, unit="fuel")
         if limits.memory > self._config.memory:
             raise LimitError("sandbox.memory", self._config.memory, limits.memory)
+        if limits.files > self._config.files:
+            raise LimitError("sandbox.files", self._config.files, limits.files)
 
     def _borrow(self) -> WorkerProcess:
         with self._changed:
             while not self._free:
                 if self._closed:
                     raise WorkerDiedError("the sandbox is closed")
-                if not self._workers and self._start_failure:
+                if not self._workers and self._failures_in_a_row >= _START_ATTEMPTS:
                     raise NoWorkerError(f"no worker could be started: {self._start_failure}")
                 self._changed.wait()
             return self._free.pop()  # the one used last: its modules and caches are warm
@@ -197,36 +258,30 @@ class Pool:
             except (EdgenodeError, OSError) as error:
                 with self._changed:
                     self._start_failure = self._last_fault = str(error)
+                    self._failures_in_a_row += 1
                     self._changed.notify_all()
                     self._changed.wait_for(lambda: self._closed, timeout=_RESTART_SECONDS)
                 continue
             with self._changed:
                 if self._engine is None:
-                    self._artifacts = Artifacts(self._config, self._cache, worker.engine)
+                    self._artifacts = Artifacts(self._config, self._cache, worker.engine, self._target)
                     self._engine = worker.engine
+                self._confinement = worker.confinement
                 self._workers.add(worker)
                 self._free.append(worker)
-                self._start_failure = None
+                self._start_failure, self._failures_in_a_row = None, 0
                 self._changed.notify_all()
 
     def _start_one(self) -> WorkerProcess:
-        worker = WorkerProcess(self._clock, self._config.modules_per_worker)
+        worker = WorkerProcess(self._clock, self._config.modules_per_worker, target=self._target, deep=self._deep)
         if self._engine not in (None, worker.engine):
             worker.stop()
             raise WorkerDiedError("the wasmtime package was changed under the running agent", hint="restart the agent")
         return worker
 
 
-def _permitted(result: StepResult, state: bytes, capabilities: Capabilities) -> StepResult:
-    """The result, unless it writes a channel that the manifest does not name: that breaks the reply as a whole, on every node alike."""
-    if all(matches_any(capabilities.derives, name) for name in derived_channels(result.derived)):
-        return result
-    outcome = Outcome(kind=OutcomeKind.REPLY, detail="derived-channel")
-    return StepResult(outcome=outcome, fuel=None, summary=b"", state=state, derived=b"", alerts=b"", wall_ns=result.wall_ns)
-
-
 def _check_module(module: VerifiedModule) -> None:
     if not isinstance(module, VerifiedModule):
         raise TypeError(f"the sandbox runs VerifiedModule, not {type(module).__name__}")
-    if module.manifest.abi is not Abi.STEP:
-        raise ModuleError(f"its manifest says abi = {module.manifest.abi}, and this sandbox runs {Abi.STEP}")
+    if module.manifest.input not in MEDIA_TYPES or (module.manifest.abi is Abi.STEP and module.manifest.input != FRAME):
+        raise ModuleError(f"its manifest wants samples as {module.manifest.input!r:.80}, which abi = {module.manifest.abi} does not have")

@@ -1,6 +1,6 @@
 """Bytes + keyring + now -> Verified…, or a TrustError. The only place where trust is decided, and it does no I/O.
 
-    manifest, module, job, receipt, ack, node  --parse-->  Signed  --signature, key, role, time, digest-->  Verified…
+    manifest, module, job, receipt, ack, node, reading  --parse-->  Signed  --signature, key, role, time, digest-->  Verified…
 
 A Verified… value can be made nowhere else: its constructor wants a proof that only this file has.
 """
@@ -19,6 +19,7 @@ from edgenode.formats import cose, document
 from edgenode.formats.cose import DocumentType
 from edgenode.formats.job import Job
 from edgenode.formats.manifest import Manifest
+from edgenode.formats.reading import Reading
 from edgenode.formats.receipt import Ack, Core, Receipt
 from edgenode.formats.trust import Node, Role, Roots, Trust
 from edgenode.records import digest
@@ -98,6 +99,14 @@ class VerifiedReceipt(_Verified):
 class VerifiedAck(_Verified):
     ack: Ack
     hub: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedReading(_Verified):
+    """What a node says of itself: its own word, and nobody else's."""
+
+    reading: Reading
+    data: bytes
 
 
 def signature_fits(public_key: bytes, data: bytes, signature: bytes) -> bool:
@@ -183,7 +192,10 @@ def verify_module(wasm: bytes, manifest: VerifiedManifest) -> VerifiedModule:
 
 
 def unsigned_module(wasm: bytes, manifest: Manifest) -> VerifiedModule:
-    """A module that the person at this machine runs on purpose, unsigned: ``edgenode exec`` and replay, never a node's intake."""
+    """A module that the person at this machine runs on purpose, unsigned: ``edgenode exec`` and replay, never a node's intake.
+
+    Or one that comes with the node itself: the guest that it measures its fuel with.
+    """
     return VerifiedModule(_PROOF, wasm, digest(wasm), manifest, bytes(32))
 
 
@@ -237,6 +249,18 @@ def verify_ack(data: bytes, keyring: Keyring, now: int, *, hub: bytes) -> Verifi
         raise UnknownKeyError(f"acknowledgement signed by key {short(signer)}, not by hub {short(hub)}")
     keyring.check(signer, Role.HUB, now)
     return VerifiedAck(_PROOF, _payload(Ack, signed), signer)
+
+
+def verify_reading(data: bytes, keyring: Keyring, *, node: bytes) -> VerifiedReading:
+    """A self-reading of the node with this key, whose membership the caller has seen to."""
+    signed, signer = _sign1(data, DocumentType.READING)
+    if signer != node:
+        raise UnknownKeyError(f"reading signed by key {short(signer)}, not by node {short(node)}")
+    keyring.check_not_revoked(signer)
+    reading = _payload(Reading, signed)
+    if reading.node != signer:
+        raise UnknownKeyError(f"reading of node {short(reading.node)}, signed by {short(signer)}")
+    return VerifiedReading(_PROOF, reading, data)
 
 
 def _sign1(data: bytes, kind: DocumentType) -> tuple[cose.Signed, bytes]:

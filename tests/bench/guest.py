@@ -8,7 +8,7 @@ from edgenode.formats.manifest import FRAME, Manifest
 from edgenode.records import Abi, Capabilities, Limits, digest
 
 NAME = "trivial"
-LIMITS = Limits(fuel=10_000_000, memory=1 << 20)
+LIMITS = Limits(fuel=10_000_000_000, memory=1 << 20)
 
 _WAT = """
 (module

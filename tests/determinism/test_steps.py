@@ -13,7 +13,7 @@ import pytest
 from edgenode.config import SandboxConfig
 from edgenode.formats.frame import encode_frame
 from edgenode.formats.job import Desired, Inputs, Job, JobType, ModuleReference, Selector, WindowKind, WindowSpec
-from edgenode.records import Channel, Completeness, Limits, Series, StepContext, StepResult, Window, digest
+from edgenode.records import Abi, Channel, Completeness, Limits, Series, StepContext, StepResult, Window, digest
 from edgenode.sandbox.pool import Pool
 from edgenode.statement import StepInputs, core_of, seed, step_limits
 from edgenode.testing import Fleet, window
@@ -91,6 +91,7 @@ async def test_core_of_a_receipt_comes_out_again_from_its_blobs(name: str, tmp_p
                     limits=step_limits(submission.job, manifest),
                 )
                 inputs = StepInputs(
+                    abi=Abi.STEP,
                     job=submission.job,
                     manifest=core.manifest,
                     module=digest(wasm),
@@ -153,6 +154,7 @@ def step(pool: Pool, module: VerifiedModule, frame: bytes, params: bytes, state:
     )
     result = pool.run(module, context=context, params=params, state=state, frame=frame, limits=limits)
     inputs = StepInputs(
+        abi=Abi.STEP,
         job=job,
         manifest=digest(b"manifest"),
         module=module.digest,

@@ -23,9 +23,18 @@ from edgenode.transport import node_api, problem
 from edgenode.transport.node_api import Execution, ReceiptItem, encode_item
 from edgenode.transport.wire import decode_header, decode_parts, encode_parts, parse_hex, parse_json
 from edgenode.trust.keyring import Keyring
-from edgenode.trust.verify import reload_trust, verify_ack, verify_job, verify_manifest, verify_node, verify_receipt, verify_trust
+from edgenode.trust.verify import (
+    reload_trust,
+    verify_ack,
+    verify_job,
+    verify_manifest,
+    verify_node,
+    verify_reading,
+    verify_receipt,
+    verify_trust,
+)
 
-from ..unit.formats.examples import BY_NAME, CORE, EXAMPLES, HUB, NOW, SUBMITTER
+from ..unit.formats.examples import BY_NAME, CORE, EXAMPLES, HUB, NODE, NOW, SUBMITTER
 from ..unit.formats.strategies import KINDS, documents
 
 SECONDS = 0.5  # processor time that one input may take
@@ -112,6 +121,7 @@ JUDGES: dict[DocumentType, Callable[[bytes], Any]] = {
     DocumentType.ACK: lambda data: verify_ack(data, KEYRING, NOW, hub=HUB.public),
     DocumentType.NODE: lambda data: verify_node(data, KEYRING, NOW),
     DocumentType.TRUST: lambda data: verify_trust(data, None, NOW),
+    DocumentType.READING: lambda data: verify_reading(data, KEYRING, node=NODE.public),
 }
 
 

@@ -17,6 +17,13 @@ from edgenode_sdk import Result, Submission
 from .steps import assert_alive, assert_chain, assert_steps, kinds, until
 
 
+@pytest.fixture
+async def node(node: Fleet) -> Fleet:
+    """A node whose worker has nothing of the node's own to run any more."""
+    await node.nodes["a"].agent.measured.wait()
+    return node
+
+
 @pytest.mark.parametrize(
     ("guest", "limits", "outcome"),
     [
@@ -44,7 +51,7 @@ async def test_max_failures_in_a_row_stop_the_job(node: Fleet, laptop: Laptop) -
     await assert_alive(laptop)
 
 
-@pytest.mark.parametrize(("guest", "why"), [("imports", r"imports env\.now"), ("noise", "not WebAssembly")])
+@pytest.mark.parametrize(("guest", "why"), [("imports", r"imports func env\.now"), ("noise", "not WebAssembly")])
 async def test_module_that_no_sandbox_runs_is_refused(guest: str, why: str, node: Fleet, laptop: Laptop) -> None:
     node.publisher.sign(guest)
     with pytest.raises(ModuleError, match=why):

@@ -100,6 +100,7 @@ async def test_wait_is_bounded(node: Fleet, laptop: Laptop) -> None:
 
 
 async def test_status_and_jobs_are_told_while_steps_run(node: Fleet, laptop: Laptop) -> None:
+    await node.nodes["a"].agent.measured.wait()
     node.publisher.sign("slow")
     submission = await laptop.submit("slow", window=window(size="20s"))
     api = submission.through.api

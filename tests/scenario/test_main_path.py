@@ -174,7 +174,8 @@ async def test_chain_is_gapless_across_jobs_and_a_restart(fleet: Fleet) -> None:
 async def test_shutdown_in_mid_step_loses_and_doubles_nothing(fleet: Fleet) -> None:
     fleet.enrol("a")
     fleet.publisher.sign("slow")
-    await fleet.start("a")
+    running = await fleet.start("a")
+    await running.agent.measured.wait()
     async with fleet.laptop() as laptop:
         submission = await laptop.submit("slow", window=window(size="20s"))
         await until(lambda: fleet.nodes["a"].agent._rooms.pool.status().busy == 1)

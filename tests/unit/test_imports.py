@@ -51,7 +51,10 @@ RULES = {
     "peers": Rule(DOCUMENTS | {"transport"}, _SIDEWAYS),
     "intake": Rule(DOCUMENTS | {"transport"}, _SIDEWAYS),
     "sensors": Rule(LEAVES | {"formats"}, f"samples are not signed, and never leave the device as such; {_SIDEWAYS}"),
-    "sandbox": Rule(LEAVES | {"trust.verify"}, "it runs Verified types only: with anything else it could be handed raw bytes"),
+    "sandbox": Rule(
+        LEAVES | {"trust.verify", "formats.manifest", "formats.wasm", "formats.stdin", "formats.table"},
+        "it runs Verified types only: else it could be handed raw bytes; of the formats it knows what a command reads and writes",
+    ),
     "ledger": Rule(DOCUMENTS | {"database"}, _SIDEWAYS),
     "uplink": Rule(DOCUMENTS | {"transport"}, _SIDEWAYS),
     "library": Rule(DOCUMENTS | {"ledger"}, "what it keeps comes from the ledger, and goes to whoever asks"),
@@ -66,8 +69,8 @@ RULES = {
     ),
     "hub": Rule(DOCUMENTS | {"database", "state", "transport"}, "a hub runs no jobs, so it has none of a node's rooms"),
     "edgenode_sdk": Rule(
-        DOCUMENTS | {"transport", "peers.mdns", "sandbox", "statement"},
-        "the laptop keeps to portable Python: finding nodes and replaying are all that it shares with them",
+        DOCUMENTS | {"transport", "peers.mdns", "intake.admission", "sandbox", "statement"},
+        "the laptop keeps to portable Python: finding nodes, judging a job as they do and running a step are all that it shares with them",
     ),
     "cli": Rule(
         DOCUMENTS | {"agent", "hub", "edgenode_sdk", "sensors", "signals", "state", "transport"},

@@ -11,7 +11,7 @@ from edgenode.errors import EdgenodeError, StorageError
 from edgenode.formats import document
 from edgenode.formats.job import Wanted
 from edgenode.formats.receipt import Core, ReceiptKind
-from edgenode.records import Completeness, Engine, Limits, Outcome, OutcomeKind, Snapshot, StepResult, Window, digest
+from edgenode.records import Abi, Completeness, Engine, Limits, Outcome, OutcomeKind, Snapshot, StepResult, Window, digest
 from edgenode.statement import StepInputs, core_of, notice_of, notice_seal, seed, step_context, step_limits, step_seal
 from edgenode.trust.verify import signature_fits
 
@@ -20,7 +20,7 @@ from .ledger.documents import MEASURED, WASM, Documents, a_job, a_manifest, core
 WINDOW = Window(start_ns=1_000, end_ns=2_000)
 SNAPSHOT = Snapshot(WINDOW, b"frame", digest(b"frame"), ("press/a",), Completeness(received=9, expected=10, late=1, dropped=2))
 JOB = a_job(params=b'{"k":1}', generation=3)
-ENGINE = Engine("50.0.1", digest(b"config"), digest(b"library"))
+ENGINE = Engine("50.0.1", digest(b"config"), digest(b"command"), digest(b"library"))
 RESULT = StepResult(
     outcome=Outcome(kind=OutcomeKind.OK),
     fuel=77,
@@ -31,6 +31,7 @@ RESULT = StepResult(
     wall_ns=1_000_000,
 )
 INPUTS = StepInputs(
+    abi=Abi.STEP,
     job=JOB,
     manifest=digest(b"manifest"),
     module=digest(WASM),
@@ -54,7 +55,7 @@ def test_the_core_names_all_that_went_in_and_came_out() -> None:
     assert (found.module, found.manifest, found.snapshot) == (INPUTS.module, INPUTS.manifest, SNAPSHOT.digest)
     assert (found.params, found.state_before, found.state_after) == (digest(JOB.params), digest(b"before"), digest(b"after"))
     assert (found.summary, found.derived, found.alerts) == (digest(b"summary"), digest(b"derived"), digest(b"alerts"))
-    assert (found.outcome, found.fuel, found.engine, found.config) == (RESULT.outcome, 77, "50.0.1", ENGINE.config_digest)
+    assert (found.outcome, found.fuel, found.engine, found.config) == (RESULT.outcome, 77, "50.0.1", ENGINE.step_config)
 
 
 def test_two_nodes_that_ran_the_same_step_have_the_same_core() -> None:
@@ -72,7 +73,7 @@ def test_two_nodes_that_ran_the_same_step_have_the_same_core() -> None:
         {"snapshot": bytes(32)},
         {"state": b""},
         {"limits": Limits(fuel=101, memory=65536)},
-        {"engine": replace(ENGINE, config_digest=bytes(32))},
+        {"engine": replace(ENGINE, step_config=bytes(32))},
         {"context": replace(INPUTS.context, revision=1)},
     ],
     ids=lambda changes: next(iter(changes)),

@@ -8,9 +8,10 @@ from typing import Any
 from edgenode.clock import seconds
 from edgenode.errors import ConfigError, EdgenodeError
 from edgenode.files import read_document
+from edgenode.formats import wasm
 from edgenode.records import digest
 from edgenode.trust.verify import reload_manifest, verify_manifest, verify_module
-from edgenode_sdk import modules, wasm
+from edgenode_sdk import modules
 from edgenode_sdk.home import Home
 
 

@@ -14,7 +14,10 @@ WIDEST = Capabilities(channels=("*",), summary=1 << 20, derived=1 << 24, alerts=
 """The most that any manifest can allow."""
 
 
-def widest_manifest(wasm: bytes, limits: Limits) -> Manifest:
+RESIDENT = 1 << 30  # bytes of a worker's memory beside what its limits allow
+
+
+def widest_manifest(wasm: bytes, limits: Limits, abi: Abi = Abi.STEP) -> Manifest:
     """A manifest for a module that has none: everything allowed, and these limits."""
     return Manifest(
         module=digest(wasm),
@@ -22,7 +25,7 @@ def widest_manifest(wasm: bytes, limits: Limits) -> Manifest:
         name="unsigned",
         version="",
         sequence=0,
-        abi=Abi.STEP,
+        abi=abi,
         input=FRAME,
         output="",
         capabilities=WIDEST,
@@ -31,14 +34,34 @@ def widest_manifest(wasm: bytes, limits: Limits) -> Manifest:
     )
 
 
-def run_step(
-    wasm: bytes, manifest: Manifest, *, context: StepContext, params: bytes, state: bytes, frame: bytes, limits: Limits
-) -> tuple[StepResult, Engine]:
-    """Run one step in a worker of its own, and say which engine ran it. Blocks.
+def sandbox(limits: Limits, *, deep: bool = False) -> Pool:
+    """One worker that allows what ``limits`` allow; ``deep`` gives it a replayer's stack."""
+    config = SandboxConfig(
+        workers=1,
+        fuel=limits.fuel,
+        memory=limits.memory,
+        files=limits.files,
+        resident=limits.memory + 2 * limits.files + RESIDENT,
+        wall_ms=limits.wall_ms,
+    )
+    return Pool(config, cache=None, mac_key=secrets.token_bytes(32), deep=deep)
 
-    Raises ModuleError for what is no module of the ``step`` ABI, LimitError, and FaultError when the worker died or hung.
+
+def run_step(
+    wasm: bytes,
+    manifest: Manifest,
+    *,
+    context: StepContext,
+    params: bytes,
+    state: bytes,
+    frame: bytes,
+    limits: Limits,
+    deep: bool = False,
+) -> tuple[StepResult, Engine]:
+    """Run one step in a worker of its own, and say which engine ran it; ``deep`` as for ``sandbox``. Blocks.
+
+    Raises ModuleError for what is no module of its ABI, LimitError, and FaultError when the worker died or hung.
     """
-    config = SandboxConfig(workers=1, fuel=limits.fuel, memory=limits.memory, wall_ms=limits.wall_ms)
-    with Pool(config, cache=None, mac_key=secrets.token_bytes(32)) as pool:
+    with sandbox(limits, deep=deep) as pool:
         module = unsigned_module(wasm, manifest)
         return pool.run(module, context=context, params=params, state=state, frame=frame, limits=limits), pool.engine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from edgenode.formats.trust import Role
 from edgenode.records import Abi, Capabilities, Limits, digest
 from edgenode.trust.issue import issue
 from edgenode_sdk.home import Home
+
+FILES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,23 +69,29 @@ def load(folder: Path, issued: int) -> tuple[bytes, Manifest]:
 def complete(described: ManifestFile, wasm: bytes, issued: int) -> Manifest:
     """The manifest of these bytes. Raises ConfigError when a value is out of its bounds."""
     try:
+        abi = Abi(described.abi)
         manifest = Manifest(
             module=digest(wasm),
             size=len(wasm),
             name=described.name,
             version=described.version,
             sequence=described.sequence,
-            abi=Abi(described.abi),
+            abi=abi,
             input=described.input,
             output=described.output,
             capabilities=described.capabilities,
-            limits=described.limits,
+            limits=with_files(described.limits, abi),
             issued=issued,
         )
         document.encode(manifest)
     except (ValueError, MalformedError) as error:
         raise ConfigError(f"manifest of {described.name}: {error}") from error
     return manifest
+
+
+def with_files(limits: Limits, abi: Abi) -> Limits:
+    """The limits; a command's file system, where its publisher says nothing of it, has FILES bytes: without one it cannot start."""
+    return replace(limits, files=FILES) if abi is Abi.WASI_COMMAND and limits.files == 0 else limits
 
 
 def describe(manifest: Manifest) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from edgenode.formats import document
 from edgenode.formats.cose import DocumentType
 from edgenode.formats.job import Desired, Inputs, Job, JobType, Label, ModuleReference, Selector, WindowKind, WindowSpec
 from edgenode.formats.manifest import FRAME, Manifest
+from edgenode.formats.reading import Reading
 from edgenode.formats.receipt import NO_RECEIPT, Ack, Core, Measured, Notice, Receipt, ReceiptKind, Rejected, Stored, TrustState
 from edgenode.formats.trust import Grant, Node, Revoked, Role, Roots, Trust
 from edgenode.records import MAX_INT, Abi, Capabilities, ClockState, Completeness, Limits, Outcome, OutcomeKind, Window, digest
@@ -126,6 +127,18 @@ ACK = Ack(
     stored=(Stored(seq=0, digest=digest(RECEIPT_DATA)),),
     rejected=(Rejected(seq=1, digest=digest(b"damaged"), code="signature"),),
 )
+READING = Reading(
+    node=NODE.public,
+    issued=NOW,
+    engine="wasmtime 50.0.0",
+    config=digest(b"the engine's Config"),
+    mode="native",
+    fuel_per_second=1_900_000_000,
+    workers=2,
+    memory=4 << 30,
+    cpus=4,
+    architecture="aarch64",
+)
 
 
 @dataclass(frozen=True)
@@ -146,6 +159,7 @@ EXAMPLES = (
     Example("receipt of a stop", DocumentType.RECEIPT, STOP, STOP_DATA, (NODE,)),
     Example("ack", DocumentType.ACK, ACK, issue(ACK, HUB), (HUB,)),
     Example("node", DocumentType.NODE, NODE_BODY, issue(NODE_BODY, REGISTRAR), (REGISTRAR,)),
+    Example("reading", DocumentType.READING, READING, issue(READING, NODE), (NODE,)),
     Example(
         "trust",
         DocumentType.TRUST,

@@ -20,6 +20,7 @@ from edgenode.formats import cose, document, httpsig
 from edgenode.formats.cose import DocumentType
 from edgenode.formats.job import Inputs, Job, Label, ModuleReference, Selector, Wanted, WindowSpec
 from edgenode.formats.manifest import Manifest
+from edgenode.formats.reading import Reading
 from edgenode.formats.receipt import Ack, Core, Measured, Notice, Receipt, Rejected, Stored
 from edgenode.formats.trust import Grant, Node, Revoked, Roots, Trust
 from edgenode.records import MAX_INT, Capabilities, Completeness, Limits, Outcome, Window
@@ -185,6 +186,18 @@ MEANINGS: dict[type, dict[str, str]] = {
         "issued": "when it was signed",
         "expires": "from when it is worth nothing",
         "labels": "that selectors look for",
+    },
+    Reading: {
+        "node": "whose it is, and who signs it",
+        "issued": "when it was measured, by the node's clock",
+        "engine": "name and version",
+        "config": "SHA-256 of the engine's configuration for the `step` ABI",
+        "mode": "`native` or `pulley`: how the workers run code",
+        "fuel_per_second": "of one worker, over the calibration guest",
+        "workers": "that run steps side by side",
+        "memory": "of the machine",
+        "cpus": "of the machine, logical ones",
+        "architecture": "of the machine, as the kernel names it",
     },
     Trust: {
         "fleet": "random; the fleet's name in all other documents",

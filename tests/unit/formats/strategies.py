@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from edgenode.formats.job import Job, WindowKind, WindowSpec
 from edgenode.formats.manifest import Manifest
+from edgenode.formats.reading import Reading
 from edgenode.formats.receipt import Ack, Core, Measured, Notice, Receipt, ReceiptKind
 from edgenode.formats.trust import Grant, Node, Revoked, Roots, Trust
 from edgenode.records import DIGEST_BYTES, KEY_BYTES, MAX_INT, Window
@@ -112,4 +113,4 @@ def _trust(draw: st.DrawFn) -> Trust:
 
 _SPECIAL: dict[Any, Any] = {Window: _windows, WindowSpec: _specs, Receipt: _receipts, Roots: _roots, Trust: _trust}
 
-KINDS: tuple[Any, ...] = (Manifest, Job, Core, Receipt, Ack, Node, Trust)
+KINDS: tuple[Any, ...] = (Manifest, Job, Core, Receipt, Ack, Node, Reading, Trust)

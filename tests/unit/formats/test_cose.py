@@ -25,6 +25,7 @@ from edgenode.trust.verify import (
     verify_job,
     verify_manifest,
     verify_node,
+    verify_reading,
     verify_receipt,
     verify_trust,
 )
@@ -42,6 +43,7 @@ VERIFY: dict[DocumentType, Any] = {
     DocumentType.ACK: lambda data: verify_ack(data, KEYRING, NOW, hub=HUB.public),
     DocumentType.NODE: lambda data: verify_node(data, KEYRING, NOW),
     DocumentType.TRUST: lambda data: verify_trust(data, None, NOW),
+    DocumentType.READING: lambda data: verify_reading(data, KEYRING, node=NODE.public),
 }
 
 SIGN1 = [example for example in EXAMPLES if example.type is not DocumentType.TRUST]

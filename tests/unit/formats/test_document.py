@@ -22,10 +22,10 @@ from edgenode.trust.keyring import Keyring
 from edgenode.trust.verify import reload_trust, verify_manifest, verify_trust
 
 from . import examples
-from .examples import ACK, CORE, EXAMPLES, JOB, MANIFEST, NODE_BODY, NOW, PUBLISHER, RECEIPT, ROOT_A, ROOT_B, STOP, TRUST
+from .examples import ACK, CORE, EXAMPLES, JOB, MANIFEST, NODE_BODY, NOW, PUBLISHER, READING, RECEIPT, ROOT_A, ROOT_B, STOP, TRUST
 from .strategies import KINDS, documents
 
-BODIES = (MANIFEST, JOB, CORE, RECEIPT, STOP, ACK, NODE_BODY, TRUST)
+BODIES = (MANIFEST, JOB, CORE, RECEIPT, STOP, ACK, NODE_BODY, READING, TRUST)
 
 
 def read(kind: Any, data: bytes) -> Any:
@@ -234,6 +234,17 @@ GREATEST = {
         inputs=Inputs(channels=("x" * 256,) * 64),
         params=bytes(64 << 10),
         limits=Wanted(fuel=MAX_INT, memory=2**32, files=MAX_INT, state=1 << 24, wall_ms=1),
+    ),
+    DocumentType.READING: dataclasses.replace(
+        READING,
+        issued=MAX_INT,
+        engine=LONG,
+        mode="x" * 16,
+        fuel_per_second=MAX_INT,
+        workers=MAX_INT,
+        memory=MAX_INT,
+        cpus=MAX_INT,
+        architecture="x" * 32,
     ),
     DocumentType.RECEIPT: dataclasses.replace(RECEIPT, core=bytes(4096), summary=bytes(1 << 20), alerts=bytes(1 << 20)),
 }

@@ -86,7 +86,7 @@ def test_the_reason_of_a_refusal_is_told(job: Job, error: type[EdgenodeError], s
         judge(job)
 
 
-@pytest.mark.parametrize("abi_or_input", [{"abi": Abi.WASI_COMMAND}, {"input": "text/csv"}])
+@pytest.mark.parametrize("abi_or_input", [{"abi": Abi.WASI_COMMAND, "input": "text/html"}, {"input": "text/csv"}])
 def test_a_module_that_this_version_does_not_run(abi_or_input: dict[str, Any]) -> None:
     with pytest.raises(ModuleError, match="statistics"):
         judge(manifest=a_manifest(**abi_or_input))

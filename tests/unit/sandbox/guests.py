@@ -63,7 +63,7 @@ def series(name: str, unit: str, times: Sequence[int], values: Sequence[float]) 
     return head + bytes(-len(head) % 8) + columns
 
 
-def module(wasm: bytes, *, abi: Abi = Abi.STEP, capabilities: Capabilities = CAPABILITIES) -> VerifiedModule:
+def module(wasm: bytes, *, abi: Abi = Abi.STEP, capabilities: Capabilities = CAPABILITIES, media_type: str = FRAME) -> VerifiedModule:
     manifest = Manifest(
         module=digest(wasm),
         size=len(wasm),
@@ -71,7 +71,7 @@ def module(wasm: bytes, *, abi: Abi = Abi.STEP, capabilities: Capabilities = CAP
         version="1",
         sequence=1,
         abi=abi,
-        input=FRAME,
+        input=media_type,
         output="application/json",
         capabilities=capabilities,
         limits=LIMITS,

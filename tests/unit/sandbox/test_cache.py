@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgenode.records import Engine
 from edgenode.sandbox.cache import MAC_BYTES, Cache, code_identity
+from edgenode.sandbox.wire import Kind
 
 KEY = b"k" * 32
-ENGINE = Engine("50.0.1", b"c" * 32, b"l" * 32)
+ENGINE = Engine("50.0.1", b"c" * 32, b"w" * 32, b"l" * 32)
 
 
 @pytest.fixture
@@ -109,10 +111,11 @@ def test_short_key_is_refused(tmp_path: Path) -> None:
 def test_identity_depends_on_every_part() -> None:
     digest = b"m" * 32
     others = [
-        code_identity(b"n" * 32, ENGINE, "x86_64"),
-        code_identity(digest, Engine("50.0.2", ENGINE.config_digest, ENGINE.library_digest), "x86_64"),
-        code_identity(digest, Engine("50.0.1", b"d" * 32, ENGINE.library_digest), "x86_64"),
-        code_identity(digest, Engine("50.0.1", ENGINE.config_digest, b"m" * 32), "x86_64"),
-        code_identity(digest, ENGINE, "aarch64"),
+        code_identity(b"n" * 32, Kind.STEP, ENGINE, "x86_64"),
+        code_identity(digest, Kind.COMMAND, ENGINE, "x86_64"),
+        code_identity(digest, Kind.STEP, replace(ENGINE, version="50.0.2"), "x86_64"),
+        code_identity(digest, Kind.STEP, replace(ENGINE, step_config=b"d" * 32), "x86_64"),
+        code_identity(digest, Kind.STEP, replace(ENGINE, library_digest=b"m" * 32), "x86_64"),
+        code_identity(digest, Kind.STEP, ENGINE, "aarch64"),
     ]
-    assert len({code_identity(digest, ENGINE, "x86_64"), *others}) == 6
+    assert len({code_identity(digest, Kind.STEP, ENGINE, "x86_64"), *others}) == 7

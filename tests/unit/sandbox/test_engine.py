@@ -6,7 +6,7 @@ import pytest
 import wasmtime
 
 from edgenode.errors import ModuleError
-from edgenode.records import digest
+from edgenode.records import Abi, digest
 from edgenode.sandbox import engine
 from edgenode.sandbox.abi import OutputLimits
 from edgenode.sandbox.compile import compile_step
@@ -49,11 +49,12 @@ def test_data_segments_are_metered() -> None:
 
 def test_config_digest_is_of_the_text_and_names_every_flag() -> None:
     described = engine.describe()
-    assert described.config_digest == digest(engine.config_text().encode())
+    assert described.config(Abi.STEP) == digest(engine.step_text().encode())
+    assert described.config(Abi.WASI_COMMAND) == digest(engine.command_text().encode()) != described.config(Abi.STEP)
     name, version = described.version.split(" ")
     assert name == "wasmtime"
     assert version.split(".")[0].isdecimal()
-    assert all(f"\n{name} " in engine.config_text() for name in engine.FLAGS)
+    assert all(f"\n{name} " in engine.step_text() for name in engine.FLAGS)
 
 
 @pytest.mark.parametrize(

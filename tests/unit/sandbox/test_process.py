@@ -18,15 +18,29 @@ from edgenode.errors import FaultError, WorkerDiedError
 from edgenode.records import OutcomeKind
 from edgenode.sandbox import process, wire
 from edgenode.sandbox.abi import OutputLimits
-from edgenode.sandbox.artifacts import Artifact
+from edgenode.sandbox.artifacts import Artifact, Code
 from edgenode.sandbox.process import Call, WorkerProcess
 
 from .guests import LIMITS, section, series
 
 OUTPUT = OutputLimits(summary=64, state=1 << 20, derived=256, alerts=32)
-CALL = Call(head=bytes(8), frame=b"", state=b"before", limits=LIMITS, output=OUTPUT, wall_ms=200)
-HELLO = wire.HELLO.pack(b"50.0.1", bytes(32), bytes(32))
-DIGEST = bytes(32)
+HELLO = wire.HELLO.pack(b"50.0.1", bytes(32), bytes(32), bytes(32), 0, False, False)
+CODE = Code(bytes(32), wire.Kind.STEP)
+
+
+def call(artifact: Artifact) -> Call:
+    return Call(
+        op=wire.STEP,
+        code=(CODE, artifact),
+        system={},
+        input=0,
+        request=(bytes(8),),
+        limits=LIMITS,
+        output=OUTPUT,
+        log=16,
+        wall_ms=200,
+        resident=1 << 30,
+    )
 
 
 class Impostor:
@@ -35,13 +49,13 @@ class Impostor:
     def __init__(self) -> None:
         self.link: socket.socket | None = None
 
-    def launch(self, module: str, arguments: list[int], *, inherit: list[int]) -> subprocess.Popen[bytes]:
+    def launch(self, module: str, arguments: list[int | str], *, inherit: list[int]) -> subprocess.Popen[bytes]:
         self.link = socket.socket(fileno=os.dup(inherit[0]))
         self.link.sendall(HELLO)
         return subprocess.Popen([sys.executable, "-I", "-S", "-c", "import signal; signal.pause()"])
 
     def answer(self, data: bytes) -> WorkerProcess:
-        worker = WorkerProcess(SystemClock(), 4)
+        worker = WorkerProcess(SystemClock(), 4, target="", deep=False)
         assert self.link
         self.link.sendall(data)
         return worker
@@ -62,8 +76,9 @@ def impostor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Impostor]:
 
 
 def response(kind: OutcomeKind = OutcomeKind.OK, *, flags: int = wire.HAS_FUEL, fuel: int = 5, body: bytes = b"", **lengths: Any) -> bytes:
-    fields = {"detail": 0, "location": 0, "zero": 0, "wall_ns": 0, "summary": 0, "state": 0, "derived": 0, "alerts": 0} | lengths
-    return wire.RESPONSE.pack(*wire.Response(kind=wire.KINDS.index(kind), flags=flags, fuel=fuel, **fields)) + body
+    names = ("detail", "location", "exit_code", "wall_ns", "summary", "state", "derived", "alerts", "log")
+    fields = dict.fromkeys(names, 0) | lengths
+    return wire.RESPONSE.pack(*wire.Response(outcome=wire.OUTCOMES.index(kind), flags=flags, fuel=fuel, **fields)) + body
 
 
 UNSORTED = section(16, series("a", "", [2, 1], [0, 0]))
@@ -75,7 +90,8 @@ UNSORTED = section(16, series("a", "", [2, 1], [0, 0]))
         response(summary=65, body=bytes(65)),
         response(state=2**32 - 1),
         response(body=b"more than it said"),
-        response(zero=1),
+        response(exit_code=1),
+        response(log=17, body=bytes(17)),
         response(flags=4),
         response(flags=0),
         response(fuel=LIMITS.fuel + 1),
@@ -97,7 +113,7 @@ def test_answer_outside_the_protocol_is_a_fault(impostor: Impostor, artifact: Ar
     worker = impostor.answer(data)
     try:
         with pytest.raises(WorkerDiedError, match="broke the protocol"):
-            worker.step(DIGEST, artifact, CALL)
+            worker.run(call(artifact))
     finally:
         worker.stop()
 
@@ -105,10 +121,10 @@ def test_answer_outside_the_protocol_is_a_fault(impostor: Impostor, artifact: Ar
 def test_answer_inside_it_is_taken(impostor: Impostor, artifact: Artifact) -> None:
     worker = impostor.answer(response(summary=2, body=b"ok"))
     try:
-        result = worker.step(DIGEST, artifact, CALL)
+        result = worker.run(call(artifact))
     finally:
         worker.stop()
-    assert (result.summary, result.state, result.fuel) == (b"ok", b"before", 5)
+    assert (result.reply.summary, result.reply.state, result.fuel) == (b"ok", None, 5)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -119,7 +135,7 @@ def test_any_bytes_are_a_fault_or_a_result(impostor: Impostor, artifact: Artifac
     impostor.link.shutdown(socket.SHUT_WR)
     worker.kill()
     try:
-        worker.step(DIGEST, artifact, CALL)
+        worker.run(call(artifact))
     except FaultError:
         return
     finally:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from edgenode.errors import DigestError
 from edgenode.formats.receipt import Notice, ReceiptKind
 from edgenode.formats.trust import Grant, Role
-from edgenode.records import Completeness, Engine, Limits, Outcome, OutcomeKind, Snapshot, StepResult, Window, digest
+from edgenode.records import Abi, Completeness, Engine, Limits, Outcome, OutcomeKind, Snapshot, StepResult, Window, digest
 from edgenode.statement import StepInputs, core_of, notice_seal, step_context, step_seal
 from edgenode.trust.issue import issue
 from edgenode.trust.keyring import Keyring
@@ -49,6 +49,7 @@ def result(*, summary: bytes = b"\x18\x2a", kind: OutcomeKind = OutcomeKind.OK, 
         wall_ns=5,
     )
     inputs = StepInputs(
+        abi=Abi.STEP,
         job=JOB,
         manifest=PINNED,
         module=bytes(32),
@@ -56,7 +57,7 @@ def result(*, summary: bytes = b"\x18\x2a", kind: OutcomeKind = OutcomeKind.OK, 
         limits=Limits(fuel=1, memory=65536),
         snapshot=snapshot.digest,
         state=b"",
-        engine=Engine("50.0.1", bytes(32), bytes(32)),
+        engine=Engine("50.0.1", bytes(32), bytes(32), bytes(32)),
     )
     data = step_seal(DOCUMENTS.node, core_of(inputs, ended), ended, MEASURED)(bytes(16), 0, bytes(32))
     return Result(verify_receipt(data, node), node_document, 0)

@@ -41,6 +41,7 @@ from edgenode.trust.verify import (
     verify_manifest,
     verify_module,
     verify_node,
+    verify_reading,
     verify_receipt,
     verify_trust,
 )
@@ -56,6 +57,7 @@ from ..formats.examples import (
     NODE_BODY,
     NOW,
     PUBLISHER,
+    READING,
     RECEIPT,
     REGISTRAR,
     ROOT_A,
@@ -173,6 +175,15 @@ def test_a_receipt_is_of_the_node_that_its_document_names() -> None:
     assert verify_receipt(issue(RECEIPT, NODE), member).receipt == RECEIPT
     with pytest.raises(UnknownKeyError):
         verify_receipt(issue(RECEIPT, STRANGER), member)
+
+
+def test_a_reading_is_the_word_of_the_node_that_it_names() -> None:
+    assert verify_reading(issue(READING, NODE), keyring(), node=NODE.public).reading == READING
+    for data, node in ((issue(READING, STRANGER), NODE), (issue(READING, NODE), STRANGER), (issue(READING, STRANGER), STRANGER)):
+        with pytest.raises(UnknownKeyError):
+            verify_reading(data, keyring(), node=node.public)
+    with pytest.raises(RevokedError):
+        verify_reading(issue(READING, NODE), revoking(NODE), node=NODE.public)
 
 
 @pytest.mark.parametrize("part", ["summary", "alerts"])

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgenode.errors import ModuleError
+from edgenode.formats import wasm
 from edgenode.testing import wasm as binary
-from edgenode_sdk import wasm
 
 MODULE = binary("""(module
     (import "env" "now" (func (param i32 f64) (result i64)))
     (import "env" "shared" (global (mut i32)))
     (import "env" "table" (table 1 2 funcref))
+    (table 300 funcref) (table 0 funcref)
     (memory (export "memory") 2 16)
     (func $add (export "add") (param i32 i32) (result i32) local.get 0)
     (func (export "nothing"))
@@ -27,6 +28,7 @@ def test_imports_exports_and_memory() -> None:
     outside = wasm.read(MODULE)
     assert outside.imports == ("func env.now(i32, f64) -> i64", "global env.shared", "table env.table")
     assert outside.exports == ("memory memory", "func add(i32, i32) -> i32", "func nothing()", "global g")
+    assert outside.tables == (300, 0)
     assert outside.memories == ((2 * 65536, 16 * 65536),)
 
 

@@ -1,4 +1,4 @@
-"""The outside of a WebAssembly binary: imports, exports and memories, read without an engine.
+"""The outside of a WebAssembly binary: imports, exports, memories and tables, read without an engine.
 
 WebAssembly core specification 2.0, §5.5. Sections that say nothing about them are skipped; nothing is validated beyond what is read.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from edgenode.errors import ModuleError
 
 _MAGIC = b"\0asm\1\0\0\0"
-_TYPE, _IMPORT, _FUNCTION, _MEMORY, _EXPORT = 1, 2, 3, 5, 7
+_TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _EXPORT = 1, 2, 3, 4, 5, 7
 _KINDS = ("func", "table", "memory", "global", "tag")
 _VALUES = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64", 0x7B: "v128", 0x70: "funcref", 0x6F: "externref"}
 _PAGE = 65536
@@ -18,11 +18,13 @@ _PAGE = 65536
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """``imports`` and ``exports`` as text, such as ``func edgenode_alloc(i32) -> i32``; ``memories`` are (first, most or None) in bytes."""
+    """``imports`` and ``exports`` as text, such as ``func edgenode_alloc(i32) -> i32``; ``memories`` are (first, most or None) in bytes,
+    ``tables`` the first number of elements of each that the module defines."""
 
     imports: tuple[str, ...]
     exports: tuple[str, ...]
     memories: tuple[tuple[int, int | None], ...]
+    tables: tuple[int, ...]
 
 
 def read(wasm: bytes) -> Outside:
@@ -41,6 +43,7 @@ def _read(sections: _Reader) -> Outside:
     memories: list[tuple[int, int | None]] = []
     imports: tuple[str, ...] = ()
     exports: tuple[str, ...] = ()
+    tables: tuple[int, ...] = ()
     while sections.at < len(sections.data):
         kind, size = sections.byte(), sections.u32()
         body = _Reader(sections.take(size), 0)
@@ -50,11 +53,13 @@ def _read(sections: _Reader) -> Outside:
             imports = tuple(_import(body, types, functions, memories) for _ in range(body.u32()))
         elif kind == _FUNCTION:
             functions += [types[body.u32()] for _ in range(body.u32())]
+        elif kind == _TABLE:
+            tables = tuple(body.table() for _ in range(body.u32()))
         elif kind == _MEMORY:
             memories += [body.memory() for _ in range(body.u32())]
         elif kind == _EXPORT:
             exports = tuple(_export(body, functions) for _ in range(body.u32()))
-    return Outside(imports, exports, tuple(memories))
+    return Outside(imports, exports, tuple(memories), tables)
 
 
 def _import(body: _Reader, types: list[str], functions: list[str], memories: list[tuple[int, int | None]]) -> str:
@@ -65,8 +70,7 @@ def _import(body: _Reader, types: list[str], functions: list[str], memories: lis
         signature = types[body.u32()]
         functions.append(signature)
     elif kind == 1:
-        body.byte()
-        body.limits()
+        body.table()
     elif kind == 2:
         memories.append(body.memory())
     else:
@@ -112,6 +116,10 @@ class _Reader:
         flags = self.byte()
         first = self.u32()
         return first, self.u32() if flags & 1 else None
+
+    def table(self) -> int:
+        self.byte()  # the type of its elements
+        return self.limits()[0]
 
     def memory(self) -> tuple[int, int | None]:
         first, most = self.limits()

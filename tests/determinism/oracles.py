@@ -1,0 +1,191 @@
+"""Three that must agree on what a step gives: this machine's code, the engine's portable interpreter, and the code of another CPU.
+
+``python -m tests.determinism.oracles FIRST LAST [--all]`` looks for programs on which the first two (``--all``: all three) do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from edgenode.records import OutcomeKind
+
+from ..unit.wasm_modules.golden import cases
+from ..unit.wasm_modules.guest import MODULES, request
+from .programs import program
+from .runner import Result
+
+ROOT = Path(__file__).parents[2]
+
+EMULATOR, UNPACKER = "qemu-aarch64-static", "mmdebstrap"
+SUITE = "bookworm"  # of Debian; its Python is the oldest that a node runs on
+PACKAGES = ("python3-minimal", "libpython3-stdlib")
+
+
+class Task(NamedTuple):
+    """One step to run; ``fuel`` and ``memory`` (bytes) are its budget."""
+
+    name: str
+    wasm: bytes
+    request: bytes
+    fuel: int
+    memory: int
+
+
+class Oracle(NamedTuple):
+    """``python`` starts an interpreter of the oracle's CPU, with wasmtime in ``path``, or its own when that is empty."""
+
+    name: str
+    python: tuple[str, ...]
+    path: str = ""
+    target: str = ""
+
+
+class MissingError(Exception):
+    """What this machine lacks for an oracle."""
+
+
+def generated(numbers: Sequence[int]) -> list[Task]:
+    return [Task(f"program {one.number}", one.wasm, one.request, one.fuel, one.memory) for one in map(program, numbers)]
+
+
+def golden_inputs() -> list[Task]:
+    """Those of the modules that come with edgenode."""
+    tasks = []
+    for case in cases():
+        wasm = (MODULES / case.module / f"{case.module}.wasm").read_bytes()
+        asked = request(case.series, json.dumps(case.params).encode() if case.params else b"", case.state)
+        tasks.append(Task(case.id, wasm, asked, fuel=10**10, memory=16 << 20))
+    return tasks
+
+
+# the three
+
+
+NATIVE = Oracle("native", (sys.executable,))
+INTERPRETER = Oracle("interpreter", (sys.executable,), target="pulley64")
+
+
+@functools.cache
+def aarch64() -> Oracle:
+    """An arm64 Debian, unpacked once under build/ and never installed or entered: the emulator runs its Python.
+
+    Raises MissingError, and CalledProcessError when a package cannot be fetched.
+    """
+    if shutil.which(EMULATOR) is None:
+        raise MissingError(EMULATOR)
+    engine = f"wasmtime=={version('wasmtime')}"
+    key = hashlib.sha256(" ".join((SUITE, *PACKAGES, engine)).encode()).hexdigest()[:12]
+    made = ROOT / "build" / f"aarch64-{key}"
+    if not made.exists():
+        if shutil.which(UNPACKER) is None:
+            raise MissingError(UNPACKER)
+        if os.geteuid() != 0:
+            raise MissingError(f"root once, to unpack {made.relative_to(ROOT)}")
+        made.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=made.parent) as folder:
+            _unpack(Path(folder), engine)
+            with contextlib.suppress(FileExistsError):  # somebody else was faster
+                Path(folder, "made").rename(made)
+    return Oracle("aarch64", (EMULATOR, "-L", str(made / "tree"), str(made / "tree/usr/bin/python3")), str(made / "site"))
+
+
+def _unpack(folder: Path, engine: str) -> None:
+    made = folder / "made"
+    made.mkdir()
+    packages = ",".join(PACKAGES)
+    _run(UNPACKER, "--quiet", "--variant=extract", "--architectures=arm64", f"--include={packages}", SUITE, str(made / "tree"))
+    wheel = ("--no-deps", "--only-binary=:all:", "--platform=manylinux2014_aarch64", "--python-version=3.11")
+    _run(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"--target={made / 'site'}", *wheel, engine)
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+
+# asking them
+
+
+def ask(oracle: Oracle, tasks: Sequence[Task]) -> list[Result]:
+    """Their results, from as many processes as there are processors. Raises RuntimeError naming the task at which one died."""
+    shares = [tasks[first :: os.cpu_count() or 1] for first in range(os.cpu_count() or 1)]
+    results: list[Result | None] = [None] * len(tasks)
+    with contextlib.ExitStack() as stack:
+        running = [stack.enter_context(_Running(oracle, share)) for share in shares]
+        for first, one in enumerate(running):
+            results[first :: len(shares)] = one.results()
+    return [one for one in results if one is not None]
+
+
+class _Running:
+    """One process of an oracle. Files on both sides, so that neither waits for the other to read."""
+
+    def __init__(self, oracle: Oracle, tasks: Sequence[Task]) -> None:
+        self._oracle, self._tasks = oracle, tasks
+
+    def __enter__(self) -> _Running:
+        self._answers = tempfile.TemporaryFile("w+")
+        with tempfile.TemporaryFile("w+") as questions:
+            for task in self._tasks:
+                asked = {"wasm": task.wasm.hex(), "request": task.request.hex(), "fuel": task.fuel, "memory": task.memory}
+                questions.write(json.dumps(asked) + "\n")
+            questions.seek(0)
+            command = [*self._oracle.python, "-m", f"{__package__}.runner", *filter(None, [self._oracle.target])]
+            path = os.pathsep.join(filter(None, [self._oracle.path, str(ROOT)]))
+            environment = os.environ | {"PYTHONPATH": path}
+            self._process = subprocess.Popen(command, stdin=questions, stdout=self._answers, cwd=ROOT, env=environment)
+        return self
+
+    def results(self) -> list[Result]:
+        status = self._process.wait()
+        self._answers.seek(0)
+        results = [Result(*json.loads(line)) for line in self._answers]
+        if status != 0:
+            raise RuntimeError(f"{self._oracle.name} ended with status {status} at {self._tasks[len(results)].name}")
+        return results
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._answers.close()
+
+
+def differences(tasks: Sequence[Task], one: Sequence[Result], other: Sequence[Result]) -> Iterator[str]:
+    """Where two disagree. A stack overflow on either side is no disagreement: its depth depends on the CPU."""
+    for task, left, right in zip(tasks, one, other, strict=True):
+        if left != right and OutcomeKind.STACK not in (left.kind, right.kind):
+            yield f"{task.name}: {left} against {right}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Look for generated programs on which the oracles differ.")
+    parser.add_argument("first", type=int)
+    parser.add_argument("last", type=int)
+    parser.add_argument("--all", action="store_true", help="ask aarch64 too, which takes twenty times as long")
+    options = parser.parse_args()
+    found = 0
+    for first in range(options.first, options.last, 1000):
+        tasks = generated(range(first, min(first + 1000, options.last)))
+        native = ask(NATIVE, tasks)
+        for other in (INTERPRETER, aarch64()) if options.all else (INTERPRETER,):
+            for difference in differences(tasks, native, ask(other, tasks)):
+                print(f"{other.name}: {difference}")
+                found += 1
+    print(f"{found} differences in programs {options.first} to {options.last}")
+    sys.exit(found > 0)
+
+
+if __name__ == "__main__":
+    main()
