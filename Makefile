@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := iproute2 mount openssl
+PACKAGES := iproute2 mount openssl mmdebstrap qemu-user-static
+TOOLS := ip mount openssl mmdebstrap qemu-aarch64-static
 
-.PHONY: demo test tools lint bench wheel clean
+.PHONY: demo test tools lint bench wheel clean torture fuzz
 
 demo: $(VENV)/.run
 	$(BIN)/edgenode demo
@@ -12,9 +13,9 @@ demo: $(VENV)/.run
 test: tools $(VENV)/.test lint
 	$(BIN)/python -m pytest -q
 
-# What tests need beside Python: network namespaces, a small file system, and a second reader of keys.
+# What tests need beside Python: network namespaces, a small file system, a second reader of keys, and a second CPU.
 tools:
-	@for tool in ip mount openssl; do command -v $$tool >/dev/null && continue; \
+	@for tool in $(TOOLS); do command -v $$tool >/dev/null && continue; \
 	if [ "$$(id -u)" = 0 ]; then apt-get update -q && apt-get install -qy $(PACKAGES); \
 	else echo "$$tool is missing, and its tests are skipped: sudo apt-get install $(PACKAGES)"; fi; done
 
@@ -25,6 +26,14 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m tests.bench
+
+# The long forms of what `make test` does for a moment.
+torture: $(VENV)/.test
+	EDGENODE_KILLS=1000 $(BIN)/python -m pytest -q tests/scenario/test_killed_workers.py
+
+fuzz: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),2)
 
 wheel: $(VENV)/.test
 	$(BIN)/python -m build --outdir build/dist

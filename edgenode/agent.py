@@ -281,6 +281,8 @@ class Agent:
 
     async def blob(self, name: bytes, *, snapshots: bool) -> bytes:
         data = await asyncio.to_thread(self._rooms.modules.get, name)
+        if data is None:
+            data = await asyncio.to_thread(self._rooms.ledger.manifest, name)
         if data is None and snapshots:
             data = await asyncio.to_thread(self._rooms.snapshots.get, name)
         if data is None:

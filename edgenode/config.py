@@ -73,9 +73,9 @@ class SandboxConfig:
     memory: int = 256 * 1024 * 1024  # the greatest linear memory of one step, bytes
     files: int = 256 * 1024 * 1024  # the greatest file system of one command, bytes
     resident: int = 1024 * 1024 * 1024  # of a worker's memory, beyond which it is replaced, bytes
-    log_bytes: int = 16 * 1024  # of what a command writes to stderr, kept for the node's log
+    log_bytes: int = 16 * 1024  # of what a command writes to stderr, for the node's log; at most the 64 KiB that are kept of it
     wall_ms: int = 60_000  # the longest that one step may take, before its worker is replaced
-    compile_seconds: int = 30  # CPU time
+    compile_seconds: int = 120  # CPU time: a Go program of 3 MB takes 2 s on a desktop, and a tenth of that speed is not rare
     compile_memory: int = 2 * 1024 * 1024 * 1024  # address space of the compiling child, bytes
     cache_bytes: int = 256 * 1024 * 1024  # compiled modules on disk
     modules_per_worker: int = 64  # compiled modules that a worker keeps loaded

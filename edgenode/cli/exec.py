@@ -32,7 +32,7 @@ def command(module: Path, arguments: tuple[str, ...], as_json: bool, **options: 
     """Run an unsigned program here, in the same sandbox as a node's: for development.
 
     \b
-    Examples:
+    Example:
       edgenode exec report.wasm --dir data::/data --env LANG=C --stdin press.csv -- --verbose
       edgenode exec mean.wasm --input press.csv --params '{"quantiles": [0.5]}'
 

@@ -1,4 +1,4 @@
-"""One receipt with all that its replay needs, in one file (docs/protocol.md, "Replay and bundles").
+"""One receipt with all that its replay needs, in one file: application/vnd.edgenode.bundle+cbor (docs/protocol.md, "Replay and bundles").
 
 A bundle is signed by nobody: each part is a signed document, or bytes whose digest the receipt's core names.
 """
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from edgenode.formats.cose import DocumentType
 from edgenode.records import key
 
-MEDIA_TYPE = "application/vnd.edgenode.bundle+cbor"
 BLOB_BYTES = 32 << 20  # of a module or snapshot: as much as one answer of a node may have
 LIMIT = 96 << 20  # bytes of a bundle: each part at its longest, and room for what a later version adds
 LIMIT_NAME = "formats.bundle_bytes"

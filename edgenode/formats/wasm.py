@@ -32,12 +32,12 @@ def read(wasm: bytes) -> Outside:
     if not wasm.startswith(_MAGIC):
         raise ModuleError("not a core WebAssembly module", hint="a .wasm binary of version 1; components are another format")
     try:
-        return _read(_Reader(wasm, len(_MAGIC)))
+        return _read(Reader(wasm, len(_MAGIC)))
     except (IndexError, UnicodeDecodeError) as error:
         raise ModuleError("the WebAssembly module is cut off or damaged") from error
 
 
-def _read(sections: _Reader) -> Outside:
+def _read(sections: Reader) -> Outside:
     types: list[str] = []
     functions: list[str] = []  # each with its type, imported ones first
     memories: list[tuple[int, int | None]] = []
@@ -46,7 +46,7 @@ def _read(sections: _Reader) -> Outside:
     tables: tuple[int, ...] = ()
     while sections.at < len(sections.data):
         kind, size = sections.byte(), sections.u32()
-        body = _Reader(sections.take(size), 0)
+        body = Reader(sections.take(size), 0)
         if kind == _TYPE:
             types = [body.function_type() for _ in range(body.u32())]
         elif kind == _IMPORT:
@@ -62,7 +62,7 @@ def _read(sections: _Reader) -> Outside:
     return Outside(imports, exports, tuple(memories), tables)
 
 
-def _import(body: _Reader, types: list[str], functions: list[str], memories: list[tuple[int, int | None]]) -> str:
+def _import(body: Reader, types: list[str], functions: list[str], memories: list[tuple[int, int | None]]) -> str:
     name = f"{body.text()}.{body.text()}"
     kind = body.byte()
     signature = ""
@@ -78,12 +78,14 @@ def _import(body: _Reader, types: list[str], functions: list[str], memories: lis
     return f"{_KINDS[kind]} {name}{signature}"
 
 
-def _export(body: _Reader, functions: list[str]) -> str:
+def _export(body: Reader, functions: list[str]) -> str:
     name, kind, index = body.text(), body.byte(), body.u32()
     return f"{_KINDS[kind]} {name}{functions[index] if kind == 0 else ''}"
 
 
-class _Reader:
+class Reader:
+    """Reads a binary from ``at`` on. Raises IndexError beyond its end."""
+
     __slots__ = ("at", "data")
 
     def __init__(self, data: bytes, at: int) -> None:
@@ -109,6 +111,16 @@ class _Reader:
                 return value
         raise IndexError
 
+    def i32(self) -> int:
+        """Signed LEB128 (§5.2.2)."""
+        value = 0
+        for shift in range(0, 35, 7):
+            byte = self.byte()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value - (1 << shift + 7) if byte & 0x40 else value
+        raise IndexError
+
     def text(self) -> str:
         return self.take(self.u32()).decode()
 
@@ -129,3 +141,13 @@ class _Reader:
         self.byte()
         given, back = ([_VALUES.get(self.byte(), "?") for _ in range(self.u32())] for _ in range(2))
         return f"({', '.join(given)})" + (f" -> {', '.join(back)}" if back else "")
+
+
+def unsigned(number: int) -> bytes:
+    """LEB128 (§5.2.2)."""
+    return bytes([number]) if number < 0x80 else bytes([number & 0x7F | 0x80]) + unsigned(number >> 7)
+
+
+def signed(number: int) -> bytes:
+    """Signed LEB128."""
+    return bytes([number & 0x7F]) if -0x40 <= number < 0x40 else bytes([number & 0x7F | 0x80]) + signed(number >> 7)

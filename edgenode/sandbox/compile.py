@@ -13,6 +13,7 @@ from typing import Final
 import wasmtime
 
 from edgenode.errors import ModuleError
+from edgenode.formats.data_segments import joined
 from edgenode.formats.wasm import Outside, read
 from edgenode.sandbox import confine, engine, preview1
 from edgenode.sandbox.wire import NO_MEMORY, NOT_EXECUTABLE, REFUSED, TOO_LARGE, Kind
@@ -93,7 +94,7 @@ def _compile_guest(wasm: bytes, target: str | None) -> tuple[wasmtime.Module, Ou
         wasmtime.Module.validate(engine.create(target, flags=engine.GUEST), wasm)
         outside = read(wasm)  # not the engine's own list of exports: to ask it for the types of some, such as v128, aborts the process
         _check_tables(outside.tables)
-        return wasmtime.Module(engine.create(target), wasm), outside
+        return wasmtime.Module(engine.create(target), joined(wasm)), outside
     except wasmtime.WasmtimeError as error:
         if _OUT_OF_MEMORY in str(error):  # the engine tells these two in words alone
             raise MemoryError from error

@@ -14,9 +14,11 @@ from typing import Final
 import wasmtime
 from wasmtime import _ffi as ffi
 
+from edgenode.formats.data_segments import GAP_BYTES, MOST
 from edgenode.formats.stdin import CONVERSIONS
 from edgenode.records import Engine, digest
 from edgenode.sandbox import wasi
+from edgenode.sandbox.image import STDERR_BYTES
 
 FLAGS: Final[Mapping[str, bool | int]] = MappingProxyType(
     {
@@ -84,14 +86,21 @@ def describe() -> Engine:
 
 def step_text() -> str:
     """What decides the result of a ``step`` module beside its inputs, as canonical text: the same on every CPU and target."""
-    settings = {**FLAGS, "limit_tables": TABLES, "limit_table_elements": TABLE_ELEMENTS, "guest_multi_memory": False}
+    settings = {
+        **FLAGS,
+        "guest_multi_memory": False,
+        "limit_tables": TABLES,
+        "limit_table_elements": TABLE_ELEMENTS,
+        "data_segments_joined_above": MOST,
+        "data_segments_joined_gap": GAP_BYTES,
+    }
     return "edgenode sandbox 2\n" + "".join(f"{name} {int(value)}\n" for name, value in sorted(settings.items()))
 
 
 def command_text() -> str:
     """The same of a ``wasi-command``: its operating system and the form of its input decide as well."""
     parts = "".join(f"{name} {digest(wasm).hex()}\n" for name, wasm in wasi.parts().items())
-    return f"{step_text()}stdin {CONVERSIONS}\n{parts}"
+    return f"{step_text()}stdin {CONVERSIONS}\nstderr {STDERR_BYTES}\n{parts}"
 
 
 def _version() -> str:

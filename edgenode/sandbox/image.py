@@ -13,6 +13,8 @@ from enum import IntEnum
 from typing import Final
 
 SEED_BYTES: Final = 32
+STDERR_BYTES: Final = 64 * 1024
+"""Kept of a step's stderr while it runs. What is kept costs fuel and room in the file system, so it is the same on every node."""
 
 _RECORD = struct.Struct("<IIQ")
 _SETTINGS = struct.Struct(f"<Q{SEED_BYTES}sII")

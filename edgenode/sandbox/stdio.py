@@ -13,18 +13,18 @@ from edgenode.formats import stdin, table
 from edgenode.records import Outcome, OutcomeKind, StepContext
 from edgenode.sandbox.abi import DERIVED_SERIES, Bytes, OutputLimits, Reply, split_request
 from edgenode.sandbox.command import Ended
-from edgenode.sandbox.image import Kind, Record, Settings
+from edgenode.sandbox.image import STDERR_BYTES, Kind, Record, Settings
 
 NAME: Final = b"job"  # argv[0]: the same for every module, so that a replay needs no more than the core names
 
 _FOLDERS: Final = (b"in", b"out", b"state", b"tmp")
 
 
-def records(request: Bytes, media_type: str, *, stdout: int, stderr: int) -> Iterator[Record]:
+def records(request: Bytes, media_type: str, *, stdout: int) -> Iterator[Record]:
     """What the image of a command holds. Raises MalformedError for a request that abi.request_head did not make."""
     head = split_request(request)
     context = head.context
-    yield Settings(clock_ns=context.window.end_ns, seed=context.seed, stdout=stdout, stderr=stderr).record()
+    yield Settings(clock_ns=context.window.end_ns, seed=context.seed, stdout=stdout, stderr=STDERR_BYTES).record()
     yield Record(Kind.ARGUMENT, content=NAME)
     for name, value in _environment(context, bytes(head.params)).items():
         yield Record(Kind.VARIABLE, content=f"EDGENODE_{name}=".encode() + value)

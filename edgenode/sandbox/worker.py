@@ -104,14 +104,15 @@ class _Worker:
         limits = OutputLimits(request.summary, request.state, request.derived, request.alerts)
         if code := self._steps.get(request.slot):
             return _Answer(*step.run(code, body, step.Budget(request.fuel, request.memory, limits)))
-        records = stdio.records(body, MEDIA_TYPES[request.input], stdout=request.summary, stderr=request.log)
+        records = stdio.records(body, MEDIA_TYPES[request.input], stdout=request.summary)
         ended = self._command(request, image.encode(records))
+        log = ended.stderr.data[: request.log]  # now, and not in the image: what the node keeps may not show in a result
         if not ended.outcome.ok:
-            return _Answer(ended.outcome, ended.fuel, log=ended.stderr.data)
+            return _Answer(ended.outcome, ended.fuel, log=log)
         answer = stdio.reply(ended, limits)
         if isinstance(answer, Outcome):
-            return _Answer(answer, None, log=ended.stderr.data)
-        return _Answer(ended.outcome, ended.fuel, answer, ended.stderr.data)
+            return _Answer(answer, None, log=log)
+        return _Answer(ended.outcome, ended.fuel, answer, log)
 
     def _program(self, request: wire.Request, body: memoryview) -> _Answer:
         ended = self._command(request, [body])

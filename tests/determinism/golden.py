@@ -17,7 +17,7 @@ from edgenode.records import digest
 from .oracles import NATIVE, Task, ask, generated, golden_inputs
 from .runner import Result
 
-RENEW = f"python -m {__spec__.name if __spec__ and __name__ == '__main__' else __name__} --renew"
+RENEW = "python -m tests.determinism.golden --renew"
 SAMPLE = range(100)  # of the generated programs
 
 

@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 EMULATOR, UNPACKER = "qemu-aarch64-static", "mmdebstrap"
 SUITE = "bookworm"  # of Debian; its Python is the oldest that a node runs on
 PACKAGES = ("python3-minimal", "libpython3-stdlib")
+ADDRESSES = hex(32 << 30)  # bytes; the emulator's own memory grows with every address used, and each step reserves 4 GiB at a new one
 
 
 class Task(NamedTuple):
@@ -99,7 +100,8 @@ def aarch64() -> Oracle:
             _unpack(Path(folder), engine)
             with contextlib.suppress(FileExistsError):  # somebody else was faster
                 Path(folder, "made").rename(made)
-    return Oracle("aarch64", (EMULATOR, "-L", str(made / "tree"), str(made / "tree/usr/bin/python3")), str(made / "site"))
+    tree = made / "tree"
+    return Oracle("aarch64", (EMULATOR, "-R", ADDRESSES, "-L", str(tree), str(tree / "usr/bin/python3")), str(made / "site"))
 
 
 def _unpack(folder: Path, engine: str) -> None:

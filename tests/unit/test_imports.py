@@ -52,7 +52,7 @@ RULES = {
     "intake": Rule(DOCUMENTS | {"transport"}, _SIDEWAYS),
     "sensors": Rule(LEAVES | {"formats"}, f"samples are not signed, and never leave the device as such; {_SIDEWAYS}"),
     "sandbox": Rule(
-        LEAVES | {"trust.verify", "formats.manifest", "formats.wasm", "formats.stdin", "formats.table"},
+        LEAVES | {"trust.verify", "formats.manifest", "formats.wasm", "formats.data_segments", "formats.stdin", "formats.table"},
         "it runs Verified types only: else it could be handed raw bytes; of the formats it knows what a command reads and writes",
     ),
     "ledger": Rule(DOCUMENTS | {"database"}, _SIDEWAYS),

@@ -19,8 +19,10 @@ struct descriptor {
 /* Sets of types, for descriptor_find. */
 enum { ANY_TYPE = 1 << STREAM | 1 << DIRECTORY | 1 << REGULAR };
 
-/* The rights that mean something for a type; of a directory, also those that what is opened below it can have. */
+/* The rights that mean something for a type. */
 rights rights_of(uint8_t type);
+
+/* Those that what is opened below a directory can have. */
 #define INHERITABLE_RIGHTS (rights_of(DIRECTORY) | rights_of(REGULAR))
 
 /*

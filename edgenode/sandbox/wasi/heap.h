@@ -1,4 +1,4 @@
-/* Memory for files: a first-fit allocator with boundary tags over what the host gave, with a list of free blocks for each size class. */
+/* Memory for whatever is made while a program runs: boundary tags, and a list of free blocks for each class of sizes. */
 #ifndef HEAP_H
 #define HEAP_H
 

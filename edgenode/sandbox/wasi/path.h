@@ -9,9 +9,9 @@ enum { SYMLINK_LIMIT = 40 };
 
 /* What a symbolic link at the end of a path stands for. */
 enum ending {
-    FOLLOW,  /* what it points to */
+    FOLLOW,   /* what it points to */
     NOFOLLOW, /* itself, but with a slash behind it what it points to */
-    NAME,    /* always itself: its name is what matters */
+    NAME,     /* always itself: its name is what matters */
 };
 
 struct place {

@@ -4,17 +4,22 @@
 
 static char paths[2][PATH_LIMIT]; /* two for the calls that have two */
 
-/* The directory of a descriptor that has `needed`, the path at `at`, and the place that it leads to. */
-static errno_t find(uint32_t fd, rights needed, guest at, uint32_t length, enum ending ending, int which, struct place *place)
+static errno_t find_below(const struct descriptor *directory, guest at, uint32_t length, enum ending ending, int which, struct place *place)
 {
-    struct descriptor *descriptor;
     struct text path;
-    errno_t error = descriptor_find(fd, 1 << DIRECTORY, needed, &descriptor);
-    if (!error)
-        error = guest_path(at, length, paths[which], &path);
-    return error ? error : path_resolve(descriptor->inode, path, ending, place);
+    errno_t error = guest_path(at, length, paths[which], &path);
+    return error ? error : path_resolve(directory->inode, path, ending, place);
 }
 
+/* The place that a path leads to from a directory with the rights that are needed. */
+static errno_t find(uint32_t fd, rights needed, guest at, uint32_t length, enum ending ending, int which, struct place *place)
+{
+    struct descriptor *directory;
+    errno_t error = descriptor_find(fd, 1 << DIRECTORY, needed, &directory);
+    return error ? error : find_below(directory, at, length, ending, which, place);
+}
+
+/* The same with the lookup flags of the calls that have them. */
 static errno_t find_any(uint32_t fd, rights needed, uint32_t lookup, guest at, uint32_t length, struct place *place)
 {
     if (lookup & ~LOOKUP_SYMLINK_FOLLOW)
@@ -67,7 +72,7 @@ errno_t CALL(path_open)(uint32_t fd, uint32_t lookup, guest at, uint32_t length,
 
     struct place place;
     bool follow = lookup && !(oflags & OFLAGS_CREAT && oflags & OFLAGS_EXCL);
-    error = find(fd, needed, at, length, follow ? FOLLOW : NOFOLLOW, 0, &place);
+    error = find_below(directory, at, length, follow ? FOLLOW : NOFOLLOW, 0, &place);
     if (!error)
         error = judge_open(&place, oflags, base);
     if (error)

@@ -2,7 +2,7 @@
 
 #include "bridge.h"
 
-/* Random bytes are the keystream of ChaCha20 (RFC 8439 §2.3) under the seed, from block 0, with a nonce of zeros, cut as they are asked for. */
+/* Random bytes: the keystream of ChaCha20 (RFC 8439 §2.3) under the seed, from block 0, with a nonce of zeros. */
 static uint32_t state[16] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
 static uint32_t block[16];
 static uint32_t left; /* bytes of `block` that nobody has seen yet */

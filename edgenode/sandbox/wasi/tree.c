@@ -145,7 +145,8 @@ static void lose_name(struct inode *directory, struct inode *inode)
 {
     inode_touch(directory);
     inode->changed = directory->changed;
-    inode->links--;
+    if (--inode->links == 0)
+        inode->parent = NULL; /* which may be gone before it */
     inode_release(inode);
 }
 

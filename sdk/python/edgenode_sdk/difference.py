@@ -60,7 +60,8 @@ def _walk(path: str, said: Any, found: Any) -> Iterator[Difference]:
 def _by_bytes(said: bytes, found: bytes) -> tuple[Difference, ...]:
     first = next((at for at, (one, other) in enumerate(zip(said, found, strict=False)) if one != other), min(len(said), len(found)))
     lengths = (Difference("length", str(len(said)), str(len(found))),) if len(said) != len(found) else ()
-    return (*lengths, Difference(f"byte {first}", *(data[first : first + NEAR].hex() or "end" for data in (said, found))))
+    one, other = (data[first : first + NEAR].hex() or "end" for data in (said, found))
+    return (*lengths, Difference(f"byte {first}", one, other))
 
 
 def _text(value: Any) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from edgenode.errors import BY_CODE
 from edgenode.formats import cose, document, httpsig
+from edgenode.formats.bundle import Bundle
 from edgenode.formats.cose import DocumentType
 from edgenode.formats.job import Inputs, Job, Label, ModuleReference, Selector, Wanted, WindowSpec
 from edgenode.formats.manifest import Manifest
@@ -211,6 +212,16 @@ MEANINGS: dict[type, dict[str, str]] = {
     Roots: {"threshold": "how many of the keys must sign", "keys": "distinct, and at least as many as the threshold"},
     Grant: {"role": "what the key may do", "public_key": "who", "name": "for people", "expires": "from when the grant is worth nothing"},
     Revoked: {"keys": "in any role, nodes included", "modules": "SHA-256 of WebAssembly binaries"},
+    Bundle: {
+        "receipt": "the signed receipt, of kind `step`",
+        "node": "the document of the node that signed it",
+        "trust": "a trust document of the fleet",
+        "job": "the signed job",
+        "manifest": "the signed manifest",
+        "module": "the WebAssembly binary",
+        "snapshot": "the frame that the guest read",
+        "state": "the state before the step",
+    },
 }
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgenode.config import SandboxConfig
 from edgenode.errors import LimitError, ModuleError
 from edgenode.formats.frame import decode_derived
 from edgenode.records import Abi, Capabilities, Limits, OutcomeKind, StepResult
@@ -165,6 +167,15 @@ def test_stderr_is_the_log_and_is_cut_not_judged(command: Run) -> None:
     flood = program("(loop $again (call $write (i32.const 2) (i32.const 4096) (i32.const 60000)) (br $again))")
     result = command(flood)
     assert result.outcome.kind is OutcomeKind.FUEL and len(result.log) == 16 * 1024
+
+
+def test_what_a_node_logs_does_not_show_in_the_result(command: Run, tmp_path: Path) -> None:
+    wasm = program("(call $write (i32.const 2) (i32.const 4096) (i32.const 48000))")
+    with Pool(SandboxConfig(log_bytes=10), cache=tmp_path, mac_key=bytes(32)) as terse:
+        short = run(terse, module(wasm, abi=Abi.WASI_COMMAND), limits=COMMAND_LIMITS)
+    long = command(wasm)
+    assert (len(short.log), len(long.log)) == (10, 16 * 1024)
+    assert (short.outcome, short.fuel) == (long.outcome, long.fuel)
 
 
 @pytest.mark.parametrize(("code", "expected"), [(0, None), (3, 3), (-1, 2**32 - 1)])

@@ -6,27 +6,8 @@ import struct
 
 import pytest
 
-from .wasi_guest import (
-    ANSWER,
-    APPEND,
-    CLOCK,
-    CREAT,
-    DATA,
-    DIRECTORY,
-    FOLDER,
-    REGULAR,
-    REGULAR_RIGHTS,
-    ROOT,
-    VECTOR,
-    Errno,
-    Program,
-    Right,
-    fails,
-    file,
-    folder,
-    preopen,
-    settings,
-)
+from .wasi_guest import CLOCK, Errno, file, folder, preopen, settings
+from .wasi_program import ANSWER, APPEND, CREAT, DATA, DIRECTORY, FOLDER, REGULAR, REGULAR_RIGHTS, ROOT, VECTOR, Program, Right, fails
 
 SET, CUR, END = 0, 1, 2
 

@@ -6,31 +6,10 @@ import random
 import struct
 
 import pytest
+import wasmtime
 
-from .wasi_guest import (
-    ANSWER,
-    CLOCK,
-    CREAT,
-    DATA,
-    PAGE,
-    PATH,
-    REGULAR_RIGHTS,
-    ROOT,
-    SIGNATURES,
-    VECTOR,
-    Errno,
-    Failed,
-    Program,
-    argument,
-    fails,
-    file,
-    folder,
-    preopen,
-    settings,
-    stdin,
-    symlink,
-    until,
-)
+from .wasi_guest import CLOCK, PAGE, SIGNATURES, Errno, argument, file, folder, preopen, settings, stdin, symlink
+from .wasi_program import ANSWER, CREAT, DATA, PATH, REGULAR_RIGHTS, ROOT, VECTOR, Failed, Program, fails, until
 
 END = 2 * PAGE
 TOP = 2**32 - 1
@@ -48,7 +27,7 @@ def _program() -> Program:
 
 
 def calls(fd: int) -> list[tuple[str, tuple[int | None, ...]]]:
-    """Every way in which a call takes a pointer: None stands for one that needs ``need`` bytes."""
+    """Every way in which a call takes a pointer: None stands for it."""
     return [
         ("args_sizes_get", (None, ANSWER)),
         ("args_sizes_get", (ANSWER, None)),
@@ -346,6 +325,30 @@ def test_files_keep_their_bytes_whatever_is_done_around_them(seed: int) -> None:
     assert full
     for name, content in expected.items():
         assert program.content(name) == content
+
+
+def test_the_output_is_true_wherever_fuel_runs_out() -> None:
+    """Also between growing a stream's memory and freeing what it had before."""
+    pattern = bytes(range(1, 251)) * 40
+    ended_within = set()
+    for budget in range(100, 16_000, 37):
+        program = Program(settings(stdout=8000), preopen())
+        program.create(b"f", b"x")
+        program.write(DATA, pattern)
+        program.store.set_fuel(budget)
+        written = 0
+        with pytest.raises(wasmtime.Trap):
+            while True:
+                program.write(VECTOR, struct.pack("<II", DATA + written, 250))
+                program.ask("fd_write", 1, VECTOR, 1, ANSWER)
+                written += 250
+                if written > 8000:
+                    program.store.set_fuel(0)
+        result = program.result()
+        assert result.stdout == pattern[: len(result.stdout)]
+        assert len(result.stdout) in (min(written, 8000), min(written + 250, 8000))
+        ended_within.add(len(result.stdout))
+    assert len(ended_within) > 5
 
 
 def test_any_numbers_at_all_are_answered() -> None:

@@ -7,27 +7,8 @@ import struct
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
-from .wasi_guest import (
-    ANSWER,
-    CLOCK,
-    CREAT,
-    DATA,
-    REGULAR,
-    SEED,
-    UNKNOWN,
-    Errno,
-    Event,
-    Program,
-    Right,
-    argument,
-    fails,
-    preopen,
-    ready,
-    settings,
-    stdin,
-    until,
-    variable,
-)
+from .wasi_guest import CLOCK, SEED, Errno, argument, preopen, settings, stdin, variable
+from .wasi_program import ANSWER, CREAT, DATA, REGULAR, UNKNOWN, Event, Program, Right, fails, ready, until
 
 REALTIME, MONOTONIC = 0, 1
 END = 2**64 - 1

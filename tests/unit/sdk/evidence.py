@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from edgenode.clock import seconds
+from edgenode.clock import Clock, seconds
 from edgenode.formats.frame import encode_frame
 from edgenode.formats.job import Desired, Inputs, Job, JobType, ModuleReference, Selector, WindowKind, WindowSpec
 from edgenode.formats.receipt import NO_RECEIPT, Measured, Notice, ReceiptKind, TrustState
@@ -31,8 +31,8 @@ SHARED = Capabilities(channels=("*",), summary=64, share_snapshot=True)
 class Evidence:
     """A laptop's folder, and a node that it enrolled."""
 
-    def __init__(self, folder: Path) -> None:
-        self.home = Home.create(folder / "laptop")
+    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+        self.home = Home.create(folder / "laptop", clock)
         self.node = Identity(secrets.token_bytes(32))
         self.node_document = self.home.enrol(self.node.public, "press-7", {})
         self.publisher = Publisher(self.home)

@@ -80,15 +80,14 @@ def test_the_readers_own_trust_document_judges(evidence: Evidence, data: bytes, 
             bundle.parse(data, Keyring(revoked))
 
 
-def test_a_bundle_is_good_long_after_its_documents_have_expired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    evidence = Evidence(tmp_path)
+def test_a_bundle_is_good_long_after_its_documents_have_expired(tmp_path: Path) -> None:
+    long_ago = FakeClock()
+    long_ago.advance(-30 * YEAR)
+    evidence = Evidence(tmp_path, long_ago)
     result, materials = evidence.step(GUEST)
     bundle.write(tmp_path / "old", result, materials, evidence.home.trust_data())
-    later = FakeClock()
-    later.advance(30 * YEAR)
-    monkeypatch.setattr(bundle, "SystemClock", lambda: later)
     assert bundle.read(tmp_path / "old").result.ok
-    assert bundle.read(tmp_path / "old", Keyring(evidence.home.trust().trust)).result.ok
+    assert bundle.read(tmp_path / "old", evidence.home.keyring()).result.ok
 
 
 @pytest.mark.parametrize("part", ["receipt", "node", "trust", "job", "manifest", "module", "snapshot", "state"])

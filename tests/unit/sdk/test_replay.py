@@ -230,6 +230,16 @@ async def test_a_program_cannot_be_run_without_the_manifest_that_says_how_it_is_
     assert (await fetch(core, Stock(files(replace(materials, wasm=program))), signer=bytes(32))).manifest == materials.manifest
 
 
+async def test_a_program_matches_with_its_manifest(evidence: Evidence) -> None:
+    program = wasm('(module (memory (export "memory") 1) (func (export "_start")))')
+    limits = Limits(fuel=50_000_000, memory=1 << 20, files=4 << 20)
+    result, materials = evidence.step(program, abi=Abi.WASI_COMMAND, input="text/csv", limits=limits)
+    assert result.ok
+    assert await replay(result, Stock(files(materials))) == Replay(Verdict.MATCH)
+    found = await replay(result, Stock(files(materials, without="manifest")))
+    assert found.verdict is Verdict.NOT_REPLAYABLE and "manifest" in found.reason
+
+
 async def test_a_module_that_this_sandbox_refuses_is_not_replayable(evidence: Evidence) -> None:
     result, materials = evidence.step()
     assert result.core is not None

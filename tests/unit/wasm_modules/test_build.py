@@ -13,6 +13,8 @@ import wasmtime
 from .guest import MODULES, ROOT, committed, manifest, request, run
 
 NAMES = ["statistics", "threshold-alarm", "vibration-features"]
+WASI = ROOT / "edgenode" / "sandbox" / "wasi"
+PARTS = ["wasi", "bridge"]  # of the guests' operating system
 
 
 def build(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -22,15 +24,18 @@ def build(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_committed_modules_are_reproduced_byte_for_byte() -> None:
     result = build(MODULES / "build.py", "--check")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.count("as committed") == len(NAMES)
+    assert result.stdout.count("as committed") == len(NAMES) + len(PARTS)
 
 
 def test_another_folder_gives_the_same_bytes(tmp_path: Path) -> None:
     away = tmp_path / "a folder with a much longer name"
     shutil.copytree(MODULES, away / "wasm-modules", ignore=shutil.ignore_patterns("*.wasm"))
     shutil.copytree(ROOT / "sdk" / "c", away / "sdk" / "c")
+    shutil.copytree(WASI, away / WASI.relative_to(ROOT), ignore=shutil.ignore_patterns("*.wasm"))
     result = build(away / "wasm-modules" / "build.py")
     assert result.returncode == 0, result.stderr
+    for part in PARTS:
+        assert (away / WASI.relative_to(ROOT) / f"{part}.wasm").read_bytes() == (WASI / f"{part}.wasm").read_bytes()
     for name in NAMES:
         built = (away / "wasm-modules" / name / f"{name}.wasm").read_bytes()
         assert built == (MODULES / name / f"{name}.wasm").read_bytes()
@@ -44,6 +49,16 @@ def test_check_notices_a_module_that_differs(tmp_path: Path) -> None:
     result = build(tmp_path / "wasm-modules" / "build.py", "--check", "statistics")
     assert result.returncode == 1
     assert result.stdout.startswith("statistics: DIFFERS")
+
+
+def test_check_notices_a_part_of_the_operating_system_that_differs(tmp_path: Path) -> None:
+    shutil.copytree(MODULES, tmp_path / "wasm-modules")
+    shutil.copytree(WASI, tmp_path / WASI.relative_to(ROOT))
+    bridge = tmp_path / WASI.relative_to(ROOT) / "bridge.wasm"
+    bridge.write_bytes(bridge.read_bytes() + b"\0")
+    result = build(tmp_path / "wasm-modules" / "build.py", "--check", "wasi")
+    assert result.returncode == 1
+    assert [line.split(":")[0] + ": " + line.split()[1] for line in result.stdout.splitlines()] == ["wasi: as", "bridge: DIFFERS"]
 
 
 def test_an_unknown_name_is_refused() -> None:
