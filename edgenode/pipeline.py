@@ -278,13 +278,21 @@ def _reason_to_stop(rooms: Rooms, row: JobRow, job: Job) -> Notice | None:
 
 
 def _run_twice(pool: Pool, run: Callable[[Pool], StepResult]) -> StepResult:
-    """A fault uses up no step: once more in a fresh worker, and then it is the job's end (DESIGN: quarantine)."""
+    """A fault uses up no step: once more in a fresh worker, and then the module is quarantined for this job, which ends."""
     try:
         return run(pool)
     except NoWorkerError:
         raise  # nothing was run
-    except FaultError:
+    except FaultError as first:
+        log.warning("a step runs again in a fresh worker: %s", first.what)
+    try:
         return run(pool)
+    except NoWorkerError:
+        raise
+    except FaultError as error:
+        raise type(error)(
+            f"twice in a row: {error.what}", hint="the module is quarantined for this job: hand it in as a new one"
+        ) from error
 
 
 def _commit(row: JobRow, result: StepResult) -> StepCommit:

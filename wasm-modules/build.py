@@ -42,7 +42,7 @@ def build(name: str, folder: Path) -> list[Path]:
     """Builds into a folder. Raises CalledProcessError when the compiler refuses a source, with its words on stderr."""
     output = folder / f"{name}.wasm"
     if name != "wasi":
-        compile_c([MODULES / name / "src" / f"{name}.c"], output, f"-I{ROOT / 'sdk' / 'c'}", f"-I{MODULES}")
+        compile_guest(MODULES / name / "src" / f"{name}.c", output)
         return [output]
     compile_c(sorted(WASI.glob("*.c")), output, *WASI_FLAGS)
     with output.open("ab") as binary:
@@ -50,6 +50,11 @@ def build(name: str, folder: Path) -> list[Path]:
     bridge = folder / "bridge.wasm"
     bridge.write_bytes(wasmtime.wat2wasm((WASI / "bridge.wat").read_text()))
     return [output, bridge]
+
+
+def compile_guest(source: Path, output: Path) -> None:
+    """Compiles one C file to one module of the ``step`` ABI."""
+    compile_c([source], output, f"-I{ROOT / 'sdk' / 'c'}", f"-I{MODULES}")
 
 
 def compile_c(sources: Iterable[Path], output: Path, *flags: str) -> None:

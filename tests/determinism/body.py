@@ -26,7 +26,7 @@ from .instructions import (
     Access,
     Operator,
     Type,
-)  # fmt: skip
+)
 from .layout import ARENA, GLOBALS, SEGMENT, SLOTS
 
 Sexp: TypeAlias = "tuple[Sexp, ...] | str | int"

@@ -98,8 +98,7 @@ def aarch64() -> Oracle:
         made.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=made.parent) as folder:
             _unpack(Path(folder), engine)
-            with contextlib.suppress(FileExistsError):  # somebody else was faster
-                Path(folder, "made").rename(made)
+            Path(folder, "made").rename(made)
     tree = made / "tree"
     return Oracle("aarch64", (EMULATOR, "-R", ADDRESSES, "-L", str(tree), str(tree / "usr/bin/python3")), str(made / "site"))
 
@@ -122,13 +121,11 @@ def _run(*command: str) -> None:
 
 def ask(oracle: Oracle, tasks: Sequence[Task]) -> list[Result]:
     """Their results, from as many processes as there are processors. Raises RuntimeError naming the task at which one died."""
-    shares = [tasks[first :: os.cpu_count() or 1] for first in range(os.cpu_count() or 1)]
-    results: list[Result | None] = [None] * len(tasks)
+    count = os.cpu_count() or 1
     with contextlib.ExitStack() as stack:
-        running = [stack.enter_context(_Running(oracle, share)) for share in shares]
-        for first, one in enumerate(running):
-            results[first :: len(shares)] = one.results()
-    return [one for one in results if one is not None]
+        running = [stack.enter_context(_Running(oracle, tasks[first::count])) for first in range(count)]
+        shares = [one.results() for one in running]
+    return [shares[number % count][number // count] for number in range(len(tasks))]
 
 
 class _Running:

@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 
+from ..unit.sandbox.guests import guest
 from . import golden
 from .instructions import NAMES
 from .oracles import INTERPRETER, NATIVE, MissingError, Oracle, Task, aarch64, ask, differences, generated, golden_inputs
@@ -58,6 +59,19 @@ def test_golden_inputs_are_answered(native: list[Result]) -> None:
     golden_ones = native[:-CORPUS]
     assert len(golden_ones) >= 12
     assert {one.kind for one in golden_ones} == {"ok"}
+
+
+@pytest.mark.xfail(strict=True, reason="x86-64 joins a load with its use, and says that the use trapped")
+@pytest.mark.parametrize(
+    "step",
+    [
+        "(f64.store (i32.const 8) (f64.convert_i32_s (i32.load (i32.const -1))))",
+        "(i32.store (i32.const -1) (i32.add (i32.load (i32.const -1)) (i32.const 1)))",
+    ],
+)
+def test_a_trap_is_in_one_place_even_where_the_cpu_joins_instructions(step: str) -> None:
+    task = Task(step, guest(f"{step} (i64.const 0)"), bytes(8), fuel=10_000, memory=1 << 16)
+    assert ask(NATIVE, [task]) == ask(INTERPRETER, [task])
 
 
 def test_results_are_the_golden_ones_of_this_engine() -> None:

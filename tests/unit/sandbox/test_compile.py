@@ -30,7 +30,17 @@ def leb(number: int) -> bytes:
 def compile_bomb(depth: int) -> bytes:
     """Nested blocks, each with a branch out of it: compiling takes time that grows faster than the module."""
     branches = b"".join(b"\x20\x00\x0d" + leb(target) for target in range(depth))
-    body = b"\0" + b"\x02\x40" * depth + branches + b"\x0b" * depth + b"\x42\0\x0b"
+    return with_body(b"\x02\x40" * depth + branches + b"\x0b" * depth)
+
+
+def straight_line(turns: int) -> bytes:
+    """One long block of 14 bytes again and again: a load, a multiplication and a store."""
+    return with_body(b"\x20\x00\x20\x00\x28\x02\x00\x20\x01\x6c\x36\x02\x04\x01" * turns)
+
+
+def with_body(code: bytes) -> bytes:
+    """A guest whose edgenode_step is this code, and answers 0."""
+    body = b"\0" + code + b"\x42\0\x0b"
     wasm = guest("(i64.const 0)")
     short = b"\x04\0\x42\0\x0b"  # the body that it replaces: its length, no locals, i64.const 0, end
     assert wasm.count(short) == 1
@@ -101,6 +111,11 @@ def test_code_loads_in_an_engine_with_the_same_config() -> None:
 def test_compile_bomb_ends_in_a_named_limit() -> None:
     with pytest.raises(LimitError, match=r"sandbox\.compile_seconds is 1 seconds"):
         compile_module(compile_bomb(30_000), Kind.STEP, "", dataclasses.replace(CONFIG, compile_seconds=1))
+
+
+def test_straight_line_megabytes_end_in_a_named_limit() -> None:
+    with pytest.raises(LimitError, match=r"sandbox\.compile_(seconds|memory)"):
+        compile_module(straight_line(500_000), Kind.STEP, "", dataclasses.replace(CONFIG, compile_seconds=1))
 
 
 def test_compiler_memory_is_bounded() -> None:

@@ -140,6 +140,20 @@ def test_module_of_another_abi_than_its_manifest_says_is_refused(pool: Pool) -> 
         pool.prepare(module(HELLO, abi=Abi.WASI_COMMAND))
 
 
+def test_worker_that_grows_is_replaced(tmp_path: Path) -> None:
+    touch = """(local $at i32)
+        (drop (memory.grow (i32.const 1600)))
+        (loop (i32.store (local.get $at) (i32.const 1))
+            (local.set $at (i32.and (i32.add (local.get $at) (i32.const 4096)) (i32.const 0x3ffffff))) (br 0)) unreachable"""
+    limits = Limits(fuel=50_000_000_000, memory=128 << 20)
+    with Pool(SandboxConfig(resident=48 << 20), cache=tmp_path, mac_key=KEY) as pool:
+        before = only_pid(pool)
+        with pytest.raises(WorkerDiedError, match="grew to"):
+            run(pool, guest(touch), limits=limits)
+        assert run(pool, HELLO).outcome.ok
+        assert only_pid(pool) != before
+
+
 def test_limits_above_the_config_are_refused(pool: Pool) -> None:
     with pytest.raises(LimitError, match=r"sandbox\.fuel"):
         run(pool, HELLO, limits=dataclasses.replace(LIMITS, fuel=10**15))
