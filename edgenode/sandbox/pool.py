@@ -217,14 +217,19 @@ class Pool:
             raise LimitError("sandbox.files", self._config.files, limits.files)
 
     def _borrow(self) -> WorkerProcess:
-        with self._changed:
-            while not self._free:
-                if self._closed:
-                    raise WorkerDiedError("the sandbox is closed")
-                if not self._workers and self._failures_in_a_row >= _START_ATTEMPTS:
-                    raise NoWorkerError(f"no worker could be started: {self._start_failure}")
-                self._changed.wait()
-            return self._free.pop()  # the one used last: its modules and caches are warm
+        """A worker that lives: one that was killed while it waited costs nobody an attempt."""
+        while True:
+            with self._changed:
+                while not self._free:
+                    if self._closed:
+                        raise WorkerDiedError("the sandbox is closed")
+                    if not self._workers and self._failures_in_a_row >= _START_ATTEMPTS:
+                        raise NoWorkerError(f"no worker could be started: {self._start_failure}")
+                    self._changed.wait()
+                worker = self._free.pop()  # the one used last: its modules and caches are warm
+            if worker.alive():
+                return worker
+            self._retire(worker, WorkerDiedError(f"worker {worker.pid} ended while it waited"))
 
     def _give_back(self, worker: WorkerProcess) -> None:
         with self._changed:

@@ -109,6 +109,9 @@ class WorkerProcess:
             raise self._protocol("wall time")
         return self._answer(response, body, call)
 
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
     def unloadable(self) -> bool:
         """Whether it ended because its engine does not take the code that it was handed."""
         return self._process.poll() == wire.UNLOADABLE

@@ -41,7 +41,8 @@ async def test_every_job_ends_when_processes_of_the_sandbox_are_killed(fleet: Fl
         runners = [asyncio.create_task(_keep_running(fleet, laptop, done, ends, names)) for _ in range(IN_FLIGHT)]
         phases = await _kill(random.Random(1))
         done.set()
-        await asyncio.gather(*runners)
+        async with asyncio.timeout(120):
+            await asyncio.gather(*runners)
         pool = fleet.nodes["a"].agent._rooms.pool
         await until(lambda: len(pool.status().pids) == 2 and pool.status().busy == 0)
         await assert_alive(laptop)
@@ -60,7 +61,10 @@ async def _keep_running(fleet: Fleet, laptop: Laptop, done: asyncio.Event, ends:
         name = f"m{next(names)}"
         fleet.publisher.sign(name, guest(burning(STEP_TURNS + hash(name) % 1000)))
         try:
-            ended = kinds(await everything(await laptop.submit(name)))
+            submission = await laptop.submit(name)
+            ended = kinds(await everything(submission))
+            while not ended:  # it waits for a worker, longer each time that none could be had
+                ended = kinds(await everything(submission))
         except FaultError as error:
             ended = [f"refused: {error.code}"]
         ends[ended[-1]] += 1

@@ -3,6 +3,7 @@ that is wasm itself, against the bare engine with its own WASI and the same flag
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -45,7 +46,10 @@ def measure() -> Mapping[str, Measured]:
 def _program(folder: Path) -> bytes:
     path = folder / "aggregate.wasm"
     source = Path(__file__).parents[1] / "aggregate.c"
-    subprocess.run([sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-O2", "-o", path, source], check=True)
+    cache = str(Path(__file__).parents[3] / "build" / "zig-cache")
+    environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-O2", "-o", str(path), str(source)]
+    subprocess.run(command, env=environment, check=True)
     return path.read_bytes()
 
 

@@ -75,14 +75,6 @@ def test_worker_killed_in_the_middle_of_a_step(own_pool: Pool) -> None:
     assert status.pids != (pid,)
 
 
-def test_idle_worker_that_died_is_noticed_and_replaced(own_pool: Pool) -> None:
-    os.kill(pid := only_pid(own_pool), signal.SIGKILL)
-    with pytest.raises(WorkerDiedError):
-        run(own_pool, HELLO)
-    assert run(own_pool, HELLO).outcome.ok
-    assert only_pid(own_pool) != pid
-
-
 def test_hung_worker_is_replaced(own_pool: Pool) -> None:
     os.kill(pid := only_pid(own_pool), signal.SIGSTOP)
     with pytest.raises(WorkerHungError, match="200 ms"):
@@ -138,6 +130,20 @@ def test_raw_bytes_are_refused(pool: Pool) -> None:
 def test_module_of_another_abi_than_its_manifest_says_is_refused(pool: Pool) -> None:
     with pytest.raises(ModuleError, match="no function _start"):
         pool.prepare(module(HELLO, abi=Abi.WASI_COMMAND))
+
+
+def test_workers_killed_while_they_wait_cost_no_attempt(tmp_path: Path) -> None:
+    with Pool(SandboxConfig(workers=2), cache=tmp_path, mac_key=KEY) as pool:
+        run(pool, HELLO)
+        while len(pool.status().pids) < 2:
+            time.sleep(0.01)
+        for pid in pool.status().pids:
+            os.kill(pid, signal.SIGKILL)
+        for pid in pool.status().pids:
+            while Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] != "Z":
+                time.sleep(0.001)
+        assert run(pool, HELLO).outcome.ok
+        assert pool.status().restarts == 2
 
 
 def test_worker_that_grows_is_replaced(tmp_path: Path) -> None:
