@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGES := iproute2 mount openssl mmdebstrap qemu-user-static
 TOOLS := ip mount openssl mmdebstrap qemu-aarch64-static
 
-.PHONY: demo test tools lint bench wheel clean torture fuzz
+.PHONY: demo test tools lint bench wheel clean golden oracles torture fuzz
 
 demo: $(VENV)/.run
 	$(BIN)/edgenode demo
@@ -27,7 +27,14 @@ lint: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python -m tests.bench
 
+# What steps gave on this version of the engine, when modules, golden inputs or the generator changed.
+golden: $(VENV)/.test
+	$(BIN)/python -m tests.determinism.golden --renew
+
 # The long forms of what `make test` does for a moment.
+oracles: tools $(VENV)/.test
+	$(BIN)/python -m tests.determinism.oracles 0 2000 --all
+
 torture: $(VENV)/.test
 	EDGENODE_KILLS=1000 $(BIN)/python -m pytest -q tests/scenario/test_killed_workers.py
 

@@ -70,7 +70,7 @@ class Outcome:
     kind: OutcomeKind = key(1)
     detail: str = key(2, default="", longest=64)  # the trap's class, the section that was too large, what is wrong with the reply
     exit_code: int | None = key(3, default=None, high=2**32 - 1)
-    location: str = key(4, default="", longest=64)  # of a trap: "function index:offset in the module", decimal
+    location: str = key(4, default="", longest=64)  # of a trap: the index of its function in the module, decimal
 
     @property
     def ok(self) -> bool:

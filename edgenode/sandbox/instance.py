@@ -101,7 +101,8 @@ def trapped(trap: wasmtime.Trap) -> Outcome:
         raise trap  # no host function is there to raise one
     # None when a data segment does not fit. The operating system's own frames say nothing about the guest.
     innermost = next((frame for frame in trap.frames if frame.module_name not in SYSTEM), None)
-    location = f"{innermost.func_index}:{innermost.module_offset}" if innermost else ""
+    # The function, and not the offset: x86-64 joins a load with its use and says that the use trapped, where aarch64 names the load.
+    location = str(innermost.func_index) if innermost else ""
     return Outcome(kind=OutcomeKind.TRAP, detail=code.name.lower().replace("_", "-"), location=location)
 
 

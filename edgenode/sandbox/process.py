@@ -28,7 +28,7 @@ UNBOUNDED: Final = 2**63
 _FIRST_READ: Final = 64 * 1024
 _LONGEST_TEXT: Final = 64  # of detail and location, as records.Outcome has it
 _DETAIL = re.compile(rb"[a-z0-9-]*")
-_LOCATION = re.compile(rb"([0-9]+:[0-9]+)?")
+_LOCATION = re.compile(rb"[0-9]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from edgenode.records import digest
 from .oracles import NATIVE, Task, ask, generated, golden_inputs
 from .runner import Result
 
-RENEW = "python -m tests.determinism.golden --renew"
+RENEW = "make golden"
 SAMPLE = range(100)  # of the generated programs
 
 

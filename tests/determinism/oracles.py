@@ -36,13 +36,14 @@ ADDRESSES = hex(32 << 30)  # bytes; the emulator's own memory grows with every a
 
 
 class Task(NamedTuple):
-    """One step to run; ``fuel`` and ``memory`` (bytes) are its budget."""
+    """One step to run; ``fuel``, ``memory`` and, of a command, ``files`` (bytes) are its budget."""
 
     name: str
     wasm: bytes
     request: bytes
     fuel: int
     memory: int
+    files: int = 0
 
 
 class Oracle(NamedTuple):
@@ -138,7 +139,13 @@ class _Running:
         self._answers = tempfile.TemporaryFile("w+")
         with tempfile.TemporaryFile("w+") as questions:
             for task in self._tasks:
-                asked = {"wasm": task.wasm.hex(), "request": task.request.hex(), "fuel": task.fuel, "memory": task.memory}
+                asked = {
+                    "wasm": task.wasm.hex(),
+                    "request": task.request.hex(),
+                    "fuel": task.fuel,
+                    "memory": task.memory,
+                    "files": task.files,
+                }
                 questions.write(json.dumps(asked) + "\n")
             questions.seek(0)
             command = [*self._oracle.python, "-m", f"{__package__}.runner", *filter(None, [self._oracle.target])]

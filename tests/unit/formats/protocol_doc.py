@@ -165,7 +165,7 @@ MEANINGS: dict[type, dict[str, str]] = {
         "kind": "see below",
         "detail": "the trap's class, the part that was too large, or what is wrong with the reply",
         "exit_code": "of an `exit`",
-        "location": "of a `trap`: function index and offset in the module, decimal",
+        "location": "of a `trap`: the index of its function in the module, decimal",
     },
     Ack: {
         "node": "whose receipts they are",

@@ -109,14 +109,12 @@ def test_every_step_gets_a_fresh_instance(step: Run) -> None:
 def test_trap_gives_its_class_and_place(step: Run, body: str, detail: str) -> None:
     result = step(guest(body, more="(table 2 funcref) (elem (i32.const 1) 0)"), state=b"before")
     failed(result, OutcomeKind.TRAP, detail)
-    function, offset = result.outcome.location.split(":")
-    assert (function, result.fuel) == ("1", None)
-    assert int(offset) > 8
+    assert (result.outcome.location, result.fuel) == ("1", None)
 
 
 def test_location_is_the_innermost_frame(step: Run) -> None:
     wasm = guest("(call $inner) (i64.const 0)", more="(func $inner unreachable)")
-    assert step(wasm).outcome.location.startswith("1:")
+    assert step(wasm).outcome.location == "1"
 
 
 def test_traps_outside_the_step_function(step: Run) -> None:
