@@ -63,6 +63,9 @@ class PeersConfig:
                 raise ConfigError(f"peers.static has {address!r:.80}", hint="host:port, such as 192.168.1.20:7420")
 
 
+WORKER_BYTES = 512 * 1024 * 1024  # of a worker beside what its limits allow: a large window while it is made into text, most of all
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxConfig:
     """The workers, and the most that any job may ask of them."""
@@ -72,13 +75,17 @@ class SandboxConfig:
     fuel: int = 100_000_000_000  # the greatest budget of one step
     memory: int = 256 * 1024 * 1024  # the greatest linear memory of one step, bytes
     files: int = 256 * 1024 * 1024  # the greatest file system of one command, bytes
-    resident: int = 1024 * 1024 * 1024  # of a worker's memory, beyond which it is replaced, bytes
     log_bytes: int = 16 * 1024  # of what a command writes to stderr, for the node's log; at most the 64 KiB that are kept of it
     wall_ms: int = 60_000  # the longest that one step may take, before its worker is replaced
     compile_seconds: int = 120  # CPU time: a Go program of 3 MB takes 2 s on a desktop, and a tenth of that speed is not rare
     compile_memory: int = 2 * 1024 * 1024 * 1024  # address space of the compiling child, bytes
     cache_bytes: int = 256 * 1024 * 1024  # compiled modules on disk
     modules_per_worker: int = 64  # compiled modules that a worker keeps loaded
+
+    @property
+    def resident(self) -> int:
+        """Bytes of a worker's memory beyond which it is replaced: room for all that a step may take, and for the worker itself."""
+        return self.memory + 2 * self.files + WORKER_BYTES
 
     def __post_init__(self) -> None:
         if self.mode not in ("native", "pulley"):

@@ -7,13 +7,19 @@ from pathlib import Path
 
 from edgenode.errors import ConfigError, StorageError
 
+MOST_BYTES = 96 * 1024 * 1024  # of any file that is read whole
 
-def read_document(path: Path, hint: str) -> bytes:
-    """A document's bytes. Raises ConfigError when the file cannot be read."""
+
+def read_document(path: Path, hint: str, most: int = MOST_BYTES) -> bytes:
+    """A document's bytes. Raises ConfigError when the file cannot be read, or has more than ``most`` bytes."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(most + 1)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}", hint=hint) from error
+    if len(data) > most:
+        raise ConfigError(f"{path} has more than {most} bytes", hint=hint)
+    return data
 
 
 def write_document(path: Path, data: bytes) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -14,6 +15,8 @@ from edgenode.cli.options import PATH, json_option
 from edgenode.cli.output import write_facts, write_json
 from edgenode.errors import ConfigError
 from edgenode.files import read_document
+
+T = TypeVar("T")
 
 
 @click.command("exec")
@@ -37,8 +40,8 @@ def command(module: Path, arguments: tuple[str, ...], as_json: bool, **options: 
       edgenode exec mean.wasm --input press.csv --params '{"quantiles": [0.5]}'
 
     A program is wasm32-wasip1 with _start. Its stdout, stderr and exit code pass through. It sees no host: folders are copied into its
-    memory and nothing comes back; its clock starts at 2000-01-01 and its random numbers are the same in each run. Exits with 134 when it
-    traps or goes over a limit.
+    memory and nothing comes back, fifos and devices left out; its clock starts at 2000-01-01 and its random numbers are the same in each
+    run. Exits with 134 when it traps or goes over a limit, and with 255 for a code of its own above that; --json tells them apart.
 
     \b
     A module of the 'step' ABI runs one step, and exits with 1 when the outcome is another than ok. Its CSV file has a header, and either
@@ -72,13 +75,14 @@ def _run_program(
 ) -> int:
     from edgenode_sdk import program
 
+    pairs = [_pair(one, "::", "--dir", "HOST::GUEST") for one in options["folders"]]
     result, engine = program.run(
         program.Program(
             wasm=binary,
             name=name,
             arguments=arguments,
-            environment=dict(_pair(one, "=", "--env", "NAME=VALUE") for one in options["variables"]),
-            folders={guest: Path(host) for host, guest in (_pair(one, "::", "--dir", "HOST::GUEST") for one in options["folders"])},
+            environment=_once("--env", [_pair(one, "=", "--env", "NAME=VALUE") for one in options["variables"]]),
+            folders=_once("--dir", [(guest, Path(host)) for host, guest in pairs]),
             stdin=_stdin(options["stdin"]),
         ),
         **budget,
@@ -93,10 +97,10 @@ def _run_program(
             {"outcome": document.to_json(outcome), "fuel": result.fuel, "wall_ms": result.wall_ns / 1e6, "engine": engine, **streams}
         )
     else:
-        sys.stdout.buffer.write(result.stdout)
-        sys.stdout.flush()
-        sys.stderr.buffer.write(result.stderr)
-        sys.stderr.flush()
+        for stream, data in ((sys.stdout, result.stdout), (sys.stderr, result.stderr)):
+            if stream is not None:  # a shell may have closed it
+                stream.buffer.write(data)
+                stream.flush()
         if not outcome.ok and outcome.exit_code is None:
             click.echo(f"error: {name} ended with outcome {ended}", err=True)
     if outcome.exit_code is not None:
@@ -106,33 +110,39 @@ def _run_program(
 
 def _pair(text: str, separator: str, option: str, form: str) -> tuple[str, str]:
     first, found, second = text.partition(separator)
-    if not first or not found:
+    if not first or not found or (separator == "::" and not second):
         raise click.BadParameter(f"{text!r:.80} is not {form}", param_hint=option)
     return first, second
+
+
+def _once(option: str, pairs: Sequence[tuple[str, T]]) -> dict[str, T]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise click.BadParameter("the same name is given twice", param_hint=option)
+    return found
 
 
 def _stdin(path: Path | None) -> bytes:
     if path is None:
         return b""
+    from edgenode_sdk.program import MOST_BYTES
+
     if str(path) == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}", hint="--stdin names the file that the program reads") from error
+        return b"" if sys.stdin is None else sys.stdin.buffer.read(MOST_BYTES)
+    return read_document(path, "--stdin names the file that the program reads", MOST_BYTES)
 
 
 def _run_step(wasm: bytes, file: Path | None, params: str, budget: dict[str, int], as_json: bool) -> int:
     from edgenode.cli import recording
     from edgenode.formats.frame import encode_frame
-    from edgenode.records import Completeness, Limits, StepContext, Window
+    from edgenode.records import MAX_INT, Completeness, Limits, StepContext, Window
     from edgenode_sdk import local
 
     series = [] if file is None else recording.read(file)
     limits = Limits(**budget)
     times = [time for one in series for time in one.times]
     context = StepContext(
-        window=Window(start_ns=min(times), end_ns=max(times) + 1) if times else Window(start_ns=0, end_ns=0),
+        window=Window(start_ns=min(times), end_ns=min(max(times) + 1, MAX_INT)) if times else Window(start_ns=0, end_ns=0),
         step=0,
         revision=0,
         seed=bytes(32),
@@ -156,7 +166,7 @@ def _params(text: str) -> bytes:
         return b""
     try:
         return json.dumps(json.loads(text), separators=(",", ":"), allow_nan=False).encode()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"--params is not JSON: {error}", hint="""such as '{"quantiles": [0.5]}'""") from error
 
 

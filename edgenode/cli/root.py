@@ -13,7 +13,7 @@ import click
 
 import edgenode
 from edgenode.cli import exits
-from edgenode.errors import ConfigError
+from edgenode.errors import ConfigError, StorageError
 
 NOUNS: Final[Mapping[str, str]] = {
     "demo": "a hub and nodes on this machine: one job, verified receipts",
@@ -64,7 +64,8 @@ def run(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         code = root.main(args=list(arguments), prog_name="edgenode", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it was closed before we began
+            sys.stdout.flush()
         return code if isinstance(code, int) else exits.OK
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -81,6 +82,8 @@ def run(arguments: Sequence[str]) -> int:
         return exits.FAILED
     except Exception as raised:
         error_of_ours = exits.known(raised)
+        if error_of_ours is None and isinstance(raised, OSError):  # of our own output: every other is told as what it is
+            error_of_ours = StorageError(str(raised), hint="look where the output goes")
         if error_of_ours is None:
             raise
         exits.tell(error_of_ours, as_json=as_json)

@@ -14,6 +14,7 @@ _TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _EXPORT = 1, 2, 3, 4, 5, 7
 _KINDS = ("func", "table", "memory", "global", "tag")
 _VALUES = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64", 0x7B: "v128", 0x70: "funcref", 0x6F: "externref"}
 _PAGE = 65536
+_LONGEST = 200  # characters of a signature that is written out: each export repeats its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,8 @@ class Reader:
     def function_type(self) -> str:
         self.byte()
         given, back = ([_VALUES.get(self.byte(), "?") for _ in range(self.u32())] for _ in range(2))
-        return f"({', '.join(given)})" + (f" -> {', '.join(back)}" if back else "")
+        text = f"({', '.join(given)})" + (f" -> {', '.join(back)}" if back else "")
+        return text if len(text) <= _LONGEST else f"({len(given)} parameters) -> {len(back)} results"
 
 
 def unsigned(number: int) -> bytes:

@@ -2,7 +2,8 @@
 
 The guest (calibration.wat, and the same assembled) mixes what modules do: integer work, dependent floating-point work with a division,
 loads and stores out of order, calls and unpredictable branches. Fuel is a count of instructions, and instructions differ in time, so no
-mix fits every module; this one is made slow, so that a plan from it is rather too dear. Of fuel per second, on one x86-64 core and in
+mix fits every module; this one is made slower than those that come with edgenode, so that a plan is rather too dear. A guest that
+means to can be 25 times slower still: a loop of memory.grow burns 0.1 G a second. Of fuel per second, on one x86-64 core and in
 steps of more than a millisecond:
 
     native   this guest  2.6 G    threshold-alarm 5.7 G     vibration-features 5.3 G     statistics 13.5 G

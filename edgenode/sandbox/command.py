@@ -25,16 +25,22 @@ from edgenode.sandbox.instance import PAGE_BYTES, UNMETERED, Instance, trapped
 
 _MEMORIES: Final = 3  # of the operating system, of the guest, and an empty one for a guest that has none
 _NO_MEMORY: Final = 48  # errno nomem (preview 1)
+_OVER_LIMIT: Final = "exceeds memory limits"  # the engine tells it in words alone
 _RESULT: Final = struct.Struct("<14I")
 
 
 @dataclass(frozen=True, slots=True)
 class CommandBudget:
-    """``fuel`` from the guest's instantiation on; ``memory`` of the guest and ``files`` of its operating system, bytes."""
+    """``fuel`` from the guest's instantiation on; ``memory`` of the guest and ``files`` of its operating system, bytes.
+
+    ``state`` and ``derived``: bytes that are read of the two files that it leaves, and one more, so that a longer one is seen to be.
+    """
 
     fuel: int
     memory: int
     files: int
+    state: int = 0
+    derived: int = 0
 
 
 class System:
@@ -96,7 +102,7 @@ def run(system: System, program: CommandModule, staged: Sequence[bytes | memoryv
         else:
             outcome = Outcome(kind=OutcomeKind.OK)
         fuel = _used(outcome, budget.fuel, store)
-        return own.left(outcome, fuel)
+        return own.left(outcome, fuel, budget)
 
 
 def _used(outcome: Outcome, budget: int, store: wasmtime.Store) -> int | None:
@@ -137,10 +143,12 @@ class _OperatingSystem:
 
     def join(self, program: CommandModule) -> Instance | None:
         """The guest, with the bridge to its memory; None when its initial memory is over the store's limit."""
-        calls = [self._wasi.export(name) for name in program.imports]
+        calls = {name: self._wasi.export(name) for name in dict.fromkeys(program.imports)}
         try:
-            guest = Instance.of_module(self._store, program.module, calls)
-        except wasmtime.WasmtimeError:  # its imports, tables and instances were checked when it was compiled: memory is what is left
+            guest = Instance.of_module(self._store, program.module, [calls[name] for name in program.imports])
+        except wasmtime.WasmtimeError as error:
+            if _OVER_LIMIT not in str(error):  # this machine's memory ran out: a fault, and nothing to be signed
+                raise
             return None
         memory = guest.export(b"memory") if program.has_memory else _empty_memory(self._store)
         Instance.of_module(self._store, self._system.bridge, [self._memory, memory, self._wasi.export(b"__indirect_function_table")])
@@ -153,7 +161,7 @@ class _OperatingSystem:
             return None
         return Outcome(kind=OutcomeKind.EXIT, exit_code=code) if code else Outcome(kind=OutcomeKind.OK)
 
-    def left(self, outcome: Outcome, fuel: int | None) -> Ended:
+    def left(self, outcome: Outcome, fuel: int | None, budget: CommandBudget) -> Ended:
         if outcome.ok and not self._result()[0]:  # it returned; proc_exit has collected already
             self._store.set_fuel(UNMETERED)
             self._wasi.call(self._wasi.export(b"finish"))
@@ -165,8 +173,8 @@ class _OperatingSystem:
                 fuel,
                 Stream(_cut(view, out_at, out), bool(out_lost)),
                 Stream(_cut(view, err_at, err), bool(err_lost)),
-                _cut(view, state_at, state) if outcome.ok and has_state else None,
-                _cut(view, derived_at, derived) if outcome.ok and has_derived else None,
+                _cut(view, state_at, min(state, budget.state + 1)) if outcome.ok and has_state else None,
+                _cut(view, derived_at, min(derived, budget.derived + 1)) if outcome.ok and has_derived else None,
             )
 
     def _result(self) -> tuple[int, ...]:

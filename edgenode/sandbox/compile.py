@@ -19,6 +19,7 @@ from edgenode.sandbox import confine, engine, preview1
 from edgenode.sandbox.wire import NO_MEMORY, NOT_EXECUTABLE, REFUSED, TOO_LARGE, Kind
 
 FILES: Final = 8  # open at once
+MOST_IMPORTS: Final = 1_000  # looked up again for each step, which no fuel pays for
 
 _OUT_OF_MEMORY = f"os error {errno.ENOMEM}"
 _NOT_EXECUTABLE = "make memory executable"
@@ -70,6 +71,8 @@ def compile_step(wasm: bytes, target: str | None = None) -> bytearray:
 def compile_command(wasm: bytes, target: str | None = None) -> bytearray:
     """The same for the ``wasi-command`` ABI: ``_start``, and imports of WASI preview 1 alone."""
     module, outside = _compile_guest(wasm, target)
+    if len(outside.imports) > MOST_IMPORTS:
+        raise ModuleError(f"it has {len(outside.imports)} imports, and a program may have {MOST_IMPORTS}")
     for one in outside.imports:
         if one not in preview1.IMPORTS:
             raise ModuleError(f"it imports {one}, and there are only the calls of {preview1.MODULE}, with their types")

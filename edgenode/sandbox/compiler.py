@@ -38,7 +38,7 @@ def compile_module(wasm: bytes, kind: Kind, target: str, config: SandboxConfig) 
         result.seek(0)
         if status != 0:
             raise _failure(status, result.read(_REASON_BYTES), config)
-        return result.read(config.cache_bytes)
+        return result.read(min(os.fstat(result.fileno()).st_size, config.cache_bytes))  # not more: it allocates what it is asked for
 
 
 def _failure(status: int, reason: bytes, config: SandboxConfig) -> EdgenodeError:

@@ -25,7 +25,7 @@ _PR_SET_MDWE: Final = 65
 _MDWE_REFUSE_EXEC_GAIN: Final = 1
 _CAPABILITY_VERSION_3: Final = 0x2008_0522  # include/uapi/linux/capability.h
 _STACK_BYTES = 8 * 1024 * 1024  # room for the guest's stack (engine.FLAGS) above the host's own
-_COUNTED: Final = (b"RssAnon:", b"VmSwap:")
+_COUNTED: Final = (b"RssAnon:", b"VmSwap:", b"VmPTE:")
 
 
 def die_with(parent: int) -> None:
@@ -33,6 +33,17 @@ def die_with(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the call above
         sys.exit(1)
+
+
+def lift_memory_limits() -> bool:
+    """Lift inherited limits on address space and data (ulimit -v and -d, LimitAS and LimitDATA); whether none is left.
+
+    With one, ``memory.grow`` would depend on the host, and its result is signed.
+    """
+    for limit in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        hard = resource.getrlimit(limit)[1]
+        resource.setrlimit(limit, (hard, hard))
+    return all(resource.getrlimit(limit)[0] == resource.RLIM_INFINITY for limit in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
 
 
 def confine(*, files: int, file_bytes: int, executable: bool) -> Confinement:
@@ -61,7 +72,7 @@ def limit_compiling(*, cpu_seconds: int, address_space: int) -> None:
 
 
 def resident_bytes(pid: int) -> int:
-    """How much memory a process has for itself, in RAM or swapped out. Raises OSError when it is gone.
+    """How much memory a process has for itself, in RAM or swapped out, with its page tables. Raises OSError when it is gone.
 
     Anonymous memory alone: the pages of code files and of the request area count as shared memory, whose size the agent decides, and
     the filter lets a worker make none.

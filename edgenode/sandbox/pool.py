@@ -18,7 +18,7 @@ from typing import Final
 
 from edgenode.clock import Clock, SystemClock
 from edgenode.config import SandboxConfig
-from edgenode.errors import EdgenodeError, LimitError, ModuleError, NoWorkerError, WorkerDiedError
+from edgenode.errors import LimitError, ModuleError, NoWorkerError, WorkerDiedError
 from edgenode.formats.manifest import FRAME
 from edgenode.formats.stdin import MEDIA_TYPES
 from edgenode.records import Abi, Engine, Limits, Outcome, OutcomeKind, ProgramResult, StepContext, StepResult, matches_any
@@ -31,6 +31,7 @@ from edgenode.sandbox.wire import PULLEY, Confinement
 from edgenode.trust.verify import VerifiedModule
 
 _RESTART_SECONDS: Final = 1.0  # between attempts to start a worker, when they fail
+_LOOK_SECONDS: Final = 5.0  # between looks at idle workers
 _START_ATTEMPTS: Final = 3  # that fail in a row, before those who wait for a worker are told: one may have been killed by chance
 
 
@@ -255,14 +256,22 @@ class Pool:
         """Start a worker whenever one is missing, until the pool closes."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or len(self._workers) < self._config.workers)
-                if self._closed:
+                missing = lambda: self._closed or len(self._workers) < self._config.workers  # noqa: E731
+                if not self._changed.wait_for(missing, timeout=_LOOK_SECONDS):
+                    idle = list(self._free)
+                elif self._closed:
                     return
+                else:
+                    idle = []
+            for worker in idle:
+                self._look_at(worker)
+            if idle or len(self._workers) >= self._config.workers:
+                continue
             try:
                 worker = self._start_one()
-            except (EdgenodeError, OSError) as error:
+            except Exception as error:  # whatever it is, MemoryError too: without this thread nobody would start a worker again
                 with self._changed:
-                    self._start_failure = self._last_fault = str(error)
+                    self._start_failure = self._last_fault = str(error) or type(error).__name__
                     self._failures_in_a_row += 1
                     self._changed.notify_all()
                     self._changed.wait_for(lambda: self._closed, timeout=_RESTART_SECONDS)
@@ -276,6 +285,19 @@ class Pool:
                 self._free.append(worker)
                 self._start_failure, self._failures_in_a_row = None, 0
                 self._changed.notify_all()
+
+    def _look_at(self, worker: WorkerProcess) -> None:
+        """Replace an idle worker that is gone, or has grown without being asked to: a guest may have taken it over."""
+        with self._changed:
+            if worker not in self._free:
+                return
+            self._free.remove(worker)
+        try:
+            worker.check_resident(self._config.resident)
+        except WorkerDiedError as error:
+            self._retire(worker, error)
+        else:
+            self._give_back(worker)
 
     def _start_one(self) -> WorkerProcess:
         worker = WorkerProcess(self._clock, self._config.modules_per_worker, target=self._target, deep=self._deep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -23,7 +24,7 @@ from edgenode.sandbox.launch import launch
 from edgenode.sandbox.shared import RequestArea
 
 START_SECONDS: Final = 30  # a Pi with a cold disk takes about 3
-WATCH_SECONDS: Final = 0.1  # between looks at the memory of a worker that takes long
+_LOOK_NS: Final = 100_000_000  # between looks at the memory of a worker that takes long
 UNBOUNDED: Final = 2**63
 _FIRST_READ: Final = 64 * 1024
 _LONGEST_TEXT: Final = 64  # of detail and location, as records.Outcome has it
@@ -72,9 +73,13 @@ class WorkerProcess:
         self._clock, self._most = clock, wire.FIRST_SLOT + slots
         self._slots: OrderedDict[Code, int] = OrderedDict()  # where the worker keeps what, least recently used first
         self._fixed: set[int] = set()  # the parts of the operating system that it has
-        self._area = RequestArea()
         self._link, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with far:
+            try:
+                self._area = RequestArea()
+            except BaseException:
+                self._link.close()
+                raise
             try:
                 inherit = [far.fileno(), self._area.descriptor]
                 self._process = launch("worker", (*inherit, os.getpid(), self._most, target, int(deep)), inherit=inherit)
@@ -194,18 +199,27 @@ class WorkerProcess:
 
     def _receive(self, data: bytearray, size: int, deadline: int, resident: int) -> bytearray:
         """``data`` lengthened to at least ``size`` bytes, watching meanwhile how the worker's memory grows."""
+        look = self._clock.monotonic_ns() + _LOOK_NS
         while len(data) < size:
-            self._link.settimeout(min(self._left(deadline), WATCH_SECONDS))
-            try:
+            if self._clock.monotonic_ns() > look:
+                self.check_resident(resident)
+                look = self._clock.monotonic_ns() + _LOOK_NS
+            self._link.settimeout(min(self._left(deadline), _LOOK_NS / 1e9))
+            with contextlib.suppress(TimeoutError):
                 got = self._link.recv(max(_FIRST_READ, size - len(data)))  # nearly always all of it
-            except TimeoutError:
-                if (met := resident_bytes(self.pid)) > resident:
-                    raise WorkerDiedError(f"worker {self.pid} grew to {met} bytes, and {resident} are allowed") from None
-                continue
-            if not got:
-                raise EOFError
-            data += got
+                if not got:
+                    raise EOFError
+                data += got
         return data
+
+    def check_resident(self, most: int) -> None:
+        """Raises WorkerDiedError when its memory has grown beyond ``most`` bytes, or it is gone."""
+        try:
+            met = resident_bytes(self.pid)
+        except OSError as error:
+            raise self._died() from error
+        if met > most:
+            raise WorkerDiedError(f"worker {self.pid} grew to {met} bytes, and {most} are allowed")
 
     def _left(self, deadline: int) -> float:
         left = deadline - self._clock.monotonic_ns()
@@ -265,6 +279,11 @@ class WorkerProcess:
             status = self._process.wait(timeout=1)
         except subprocess.TimeoutExpired:
             return WorkerDiedError(f"worker {self.pid} closed its link")
+        if status == wire.LIMITED:
+            return WorkerDiedError(
+                "this process has a limit on address space or data, which would show in signed results",
+                hint="lift it: 'ulimit -v unlimited -d unlimited', or LimitAS= and LimitDATA= of the unit",
+            )
         how = signal.Signals(-status).name if status < 0 else f"status {status}"
         return WorkerDiedError(f"worker {self.pid} ended by {how}")
 

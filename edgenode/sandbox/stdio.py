@@ -15,6 +15,9 @@ from edgenode.sandbox.abi import DERIVED_SERIES, Bytes, OutputLimits, Reply, spl
 from edgenode.sandbox.command import Ended
 from edgenode.sandbox.image import STDERR_BYTES, Kind, Record, Settings
 
+DERIVED_TEXT: Final = 16
+"""Bytes of /out/derived.csv that are read for each byte that its series may have: the longest row has 250, and is 16 in a series."""
+
 NAME: Final = b"job"  # argv[0]: the same for every module, so that a replay needs no more than the core names
 
 _FOLDERS: Final = (b"in", b"out", b"state", b"tmp")

@@ -36,6 +36,8 @@ HAS_STATE: Final = 2
 
 # Exit statuses. Of a worker: it was handed code that its engine does not take, as after a change of CPU.
 UNLOADABLE: Final = 65
+# Or a limit on its memory, which would show in results, could not be lifted.
+LIMITED: Final = 70
 # Of the compiling child: not a module of the ABI (its output says why); out of memory; more code than may be kept; no machine code here.
 REFUSED: Final = 66
 NO_MEMORY: Final = 67

@@ -27,6 +27,8 @@ def main() -> None:
     descriptor, area, agent, slots = (int(argument) for argument in sys.argv[1:5])
     target, deep = sys.argv[5] or None, bool(int(sys.argv[6]))
     confine.die_with(agent)
+    if not confine.lift_memory_limits():
+        sys.exit(wire.LIMITED)
     with socket.socket(fileno=descriptor) as link:
         described, native, requests = engine.describe(), engine.create(target, deep=deep), open_area(area)
         confinement = confine.confine(files=FILES + slots, file_bytes=0, executable=target is None)
@@ -123,5 +125,6 @@ class _Worker:
     def _command(self, request: wire.Request, staged: list[bytes | memoryview]) -> command.Ended:
         if self._system is None:
             self._system = command.System(self._native, self._parts[wire.WASI], self._parts[wire.BRIDGE])
-        budget = command.CommandBudget(request.fuel, request.memory, request.files)
+        derived = stdio.DERIVED_TEXT * (request.derived + 256)
+        budget = command.CommandBudget(request.fuel, request.memory, request.files, request.state, derived)
         return command.run(self._system, self._commands[request.slot], staged, budget)

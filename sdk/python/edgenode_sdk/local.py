@@ -14,9 +14,6 @@ WIDEST = Capabilities(channels=("*",), summary=1 << 20, derived=1 << 24, alerts=
 """The most that any manifest can allow."""
 
 
-RESIDENT = 1 << 30  # bytes of a worker's memory beside what its limits allow
-
-
 def widest_manifest(wasm: bytes, limits: Limits, abi: Abi = Abi.STEP) -> Manifest:
     """A manifest for a module that has none: everything allowed, and these limits."""
     return Manifest(
@@ -41,7 +38,6 @@ def sandbox(limits: Limits, *, deep: bool = False) -> Pool:
         fuel=limits.fuel,
         memory=limits.memory,
         files=limits.files,
-        resident=limits.memory + 2 * limits.files + RESIDENT,
         wall_ms=limits.wall_ms,
     )
     return Pool(config, cache=None, mac_key=secrets.token_bytes(32), deep=deep)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from edgenode.errors import ConfigError
+from edgenode.errors import ConfigError, LimitError
+from edgenode.files import read_document
 from edgenode.records import Abi, Limits, ProgramResult
 from edgenode.sandbox.image import SEED_BYTES, Kind, Record, Settings, encode, size
 from edgenode.trust.verify import unsigned_module
@@ -19,6 +20,7 @@ from edgenode_sdk import local
 
 START_NS: Final = 946_684_800_000_000_000  # 2000-01-01T00:00:00Z: where the clock of every program starts, so that each run is the same
 STREAM_BYTES: Final = 64 << 20  # kept of stdout and of stderr
+MOST_BYTES: Final = 2**31 - 1  # of all that is copied into it: the greatest file system there is
 FILES: Final = 256 << 20  # the file system's size beside what is copied into it
 
 
@@ -41,6 +43,8 @@ def run(program: Program, *, fuel: int, memory: int, wall_ms: int) -> tuple[Prog
     worker died or hung.
     """
     parts = encode(_records(program))
+    if size(parts) > MOST_BYTES:
+        raise LimitError("files", MOST_BYTES, size(parts), hint="a program's folders and stdin lie in its memory: give it less")
     limits = Limits(fuel=fuel, memory=memory, files=min(FILES + 2 * size(parts), 2**31), wall_ms=wall_ms)
     manifest = local.widest_manifest(program.wasm, limits, Abi.WASI_COMMAND)
     with local.sandbox(limits) as pool:
@@ -60,20 +64,26 @@ def _records(program: Program) -> Iterator[Record]:
     yield Record(Kind.STDIN, content=program.stdin)
 
 
-def _tree(folder: Path, below: str = "") -> Iterator[Record]:
+def _tree(folder: Path) -> Iterator[Record]:
     """What is in a folder, by name, so that two copies of it are numbered alike. What is no file, folder or link is left out."""
+    waiting = [(folder, "")]
     try:
-        for path in sorted(folder.iterdir(), key=lambda path: os.fsencode(path.name)):
-            name = below + path.name
-            if path.is_symlink():
-                yield Record(Kind.SYMLINK, _text(name), os.fsencode(path.readlink()))
-            elif path.is_dir():
-                yield Record(Kind.DIRECTORY, _text(name))
-                yield from _tree(path, f"{name}/")
-            elif path.is_file():
-                yield Record(Kind.FILE, _text(name), path.read_bytes())
+        while waiting:
+            place, below = waiting.pop()
+            for path in sorted(place.iterdir(), key=lambda path: os.fsencode(path.name)):
+                name = below + path.name
+                if path.is_symlink():
+                    yield Record(Kind.SYMLINK, _text(name), os.fsencode(path.readlink()))
+                elif path.is_dir():
+                    yield Record(Kind.DIRECTORY, _text(name))
+                    waiting.append((path, f"{name}/"))
+                elif path.is_file():
+                    yield Record(
+                        Kind.FILE, _text(name), read_document(path, "it is too large to be copied into a program's memory", MOST_BYTES)
+                    )
     except OSError as error:
-        raise ConfigError(f"cannot read {error.filename or folder}: {error.strerror}", hint="see its permissions") from error
+        hint = "--dir names a folder of this machine first, then what the program calls it"
+        raise ConfigError(f"cannot read {error.filename or folder}: {error.strerror}", hint=hint) from error
 
 
 def _text(value: str) -> bytes:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgenode.errors import ConfigError
-from edgenode.files import write_document
+from edgenode.files import read_document, write_document
 from edgenode.transport.node_api import ITEM_LIMIT, ReceiptItem, encode_item
 from edgenode.transport.wire import decode_parts
 from edgenode_sdk.result import Result
@@ -21,11 +20,6 @@ def save(result: Result, folder: Path) -> Path:
 
 def load(path: Path) -> ReceiptItem:
     """Read a file that ``save`` wrote; nothing is verified yet. Raises ConfigError, MalformedError or LimitError."""
-    try:
-        if path.stat().st_size > ITEM_LIMIT:
-            raise ConfigError(f"{path} has {path.stat().st_size} bytes, and no receipt has more than {ITEM_LIMIT}")
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}", hint="'edgenode job results ID -o DIR' writes receipts") from error
+    data = read_document(path, "'edgenode job results ID -o DIR' writes receipts", ITEM_LIMIT)
     receipt, node_document = decode_parts(data, least=2, most=2, limit=ITEM_LIMIT, limit_name="transport.item_bytes")
     return ReceiptItem(receipt, node_document)

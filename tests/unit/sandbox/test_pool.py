@@ -17,6 +17,7 @@ from typing import cast
 
 import pytest
 
+from edgenode import config
 from edgenode.config import SandboxConfig
 from edgenode.errors import LimitError, ModuleError, WorkerDiedError, WorkerHungError
 from edgenode.records import Abi, Limits
@@ -146,13 +147,14 @@ def test_workers_killed_while_they_wait_cost_no_attempt(tmp_path: Path) -> None:
         assert pool.status().restarts == 2
 
 
-def test_worker_that_grows_is_replaced(tmp_path: Path) -> None:
+def test_worker_that_grows_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "WORKER_BYTES", -(80 << 20))
     touch = """(local $at i32)
         (drop (memory.grow (i32.const 1600)))
         (loop (i32.store (local.get $at) (i32.const 1))
             (local.set $at (i32.and (i32.add (local.get $at) (i32.const 4096)) (i32.const 0x3ffffff))) (br 0)) unreachable"""
     limits = Limits(fuel=50_000_000_000, memory=128 << 20)
-    with Pool(SandboxConfig(resident=48 << 20), cache=tmp_path, mac_key=KEY) as pool:
+    with Pool(SandboxConfig(memory=128 << 20, files=0), cache=tmp_path, mac_key=KEY) as pool:
         before = only_pid(pool)
         with pytest.raises(WorkerDiedError, match="grew to"):
             run(pool, guest(touch), limits=limits)
@@ -256,6 +258,7 @@ def test_worker_inherits_nothing_and_has_given_up_what_it_can(pool: Pool) -> Non
 def test_worker_dies_with_the_agent(tmp_path: Path) -> None:
     script = f"""
 import os, pathlib
+from edgenode import config
 from edgenode.config import SandboxConfig
 from edgenode.sandbox.pool import Pool
 pool = Pool(SandboxConfig(), cache=pathlib.Path({str(tmp_path)!r}), mac_key=bytes(32))
