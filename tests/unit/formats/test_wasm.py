@@ -32,6 +32,12 @@ def test_imports_exports_and_memory() -> None:
     assert outside.memories == ((2 * 65536, 16 * 65536),)
 
 
+def test_a_signature_without_end_is_not_repeated_with_each_export() -> None:
+    exports = "".join(f'(export "f{index}" (func 0))' for index in range(1_000))
+    outside = wasm.read(binary(f"(module (func (param {'i64 ' * 1_000})) {exports})"))
+    assert outside.exports[0] == "func f0(1000 parameters) -> 0 results"
+
+
 def test_the_modules_that_come_with_edgenode() -> None:
     for path in (Path(__file__).parents[3] / "wasm-modules").glob("*/*.wasm"):
         assert "func edgenode_step(i32, i32) -> i64" in wasm.read(path.read_bytes()).exports

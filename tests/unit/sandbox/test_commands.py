@@ -267,6 +267,21 @@ def test_what_is_no_program_is_refused(wat: str, what: str, command: Run) -> Non
         command(binary(f"(module {wat})"))
 
 
+def test_imports_without_end_are_refused(command: Run) -> None:
+    many = '(import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))' * 1_001
+    with pytest.raises(ModuleError, match="1001 imports"):
+        command(binary(f'(module {many} (func (export "_start")))'))
+
+
+def test_files_that_are_too_large_are_an_outcome_in_their_order(command: Run) -> None:
+    limits = replace(COMMAND_LIMITS, state=4)
+    assert command(leaves("state/out", b"12345"), limits=limits).outcome.detail == "state"
+    assert command(leaves("state/out", b"1234"), limits=limits).state == b"1234"
+    rows = b"time,channel,value\n" + b"1,press/a,1\n" * 400
+    result = command(leaves("out/derived.csv", rows))
+    assert (result.outcome.kind, result.outcome.detail) == (OutcomeKind.OUTPUT, "derived")
+
+
 def test_step_module_is_no_program(command: Run) -> None:
     with pytest.raises(ModuleError, match="no function _start"):
         command(HELLO)

@@ -22,6 +22,7 @@ from edgenode.config import SandboxConfig
 from edgenode.errors import LimitError, ModuleError, WorkerDiedError, WorkerHungError
 from edgenode.records import Abi, Limits
 from edgenode.sandbox import artifacts
+from edgenode.sandbox import pool as pool_module
 from edgenode.sandbox.cache import Cache, code_identity
 from edgenode.sandbox.compiler import compile_module
 from edgenode.sandbox.pool import Pool
@@ -145,6 +146,45 @@ def test_workers_killed_while_they_wait_cost_no_attempt(tmp_path: Path) -> None:
                 time.sleep(0.001)
         assert run(pool, HELLO).outcome.ok
         assert pool.status().restarts == 2
+
+
+ROOT = Path(__file__).parents[3]
+
+GROWS = """
+import resource, sys
+from edgenode.config import SandboxConfig
+from edgenode.errors import WorkerDiedError
+from edgenode.records import Limits
+from edgenode.sandbox.pool import Pool
+from tests.unit.sandbox.guests import guest, run
+soft, hard = int(sys.argv[1]), int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+body = "(if (i32.eq (memory.grow (i32.const 12000)) (i32.const -1)) (then unreachable)) (i64.const 0)"
+try:
+    with Pool(SandboxConfig(memory=1 << 30), cache=None, mac_key=bytes(32)) as pool:
+        print(run(pool, guest(body), limits=Limits(fuel=10_000_000, memory=1 << 30)).outcome.kind)
+except WorkerDiedError as error:
+    print(error.what)
+"""
+
+
+@pytest.mark.parametrize(("hard", "told"), [(-1, "ok"), (600 << 20, "limit on address space or data")])
+def test_an_inherited_limit_on_memory_never_shows_in_a_result(hard: int, told: str) -> None:
+    command = [sys.executable, "-c", GROWS, str(600 << 20), str(hard)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert told in done.stdout, done.stdout + done.stderr
+
+
+def test_idle_worker_that_grew_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_LOOK_SECONDS", 0.05)
+    with Pool(SandboxConfig(), cache=tmp_path, mac_key=KEY) as pool:
+        before = only_pid(pool)
+        monkeypatch.setattr(config, "WORKER_BYTES", -(1 << 30))  # as if it had grown
+        until(lambda: pool.status().restarts > 0)
+        assert "grew to" in pool.status().last_fault
+        monkeypatch.undo()
+        until(lambda: len(pool.status().pids) == 1 and only_pid(pool) != before)
+        assert run(pool, HELLO).outcome.ok
 
 
 def test_worker_that_grows_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
