@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGES := iproute2 mount openssl mmdebstrap qemu-user-static
 TOOLS := ip mount openssl mmdebstrap qemu-aarch64-static
 
-.PHONY: demo test tools lint bench wheel clean golden oracles torture fuzz
+.PHONY: demo test tools lint bench wheel clean golden oracles spec torture fuzz
 
 demo: $(VENV)/.run
 	$(BIN)/edgenode demo
@@ -34,6 +34,10 @@ golden: $(VENV)/.test
 # The long forms of what `make test` does for a moment.
 oracles: tools $(VENV)/.test
 	$(BIN)/python -m tests.determinism.oracles 0 2000 --all
+
+# The test suite of the WebAssembly core specification, which Go's module proxy has: 40 s.
+spec: tools $(VENV)/.test
+	$(BIN)/python -m tests.determinism.spec --all
 
 torture: $(VENV)/.test
 	EDGENODE_KILLS=1000 $(BIN)/python -m pytest -q tests/scenario/test_killed_workers.py

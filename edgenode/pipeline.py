@@ -28,6 +28,8 @@ from edgenode.errors import (
     RefusedError,
     StorageError,
     TrustError,
+    WorkerDiedError,
+    WorkerHungError,
 )
 from edgenode.formats.frame import decode_derived
 from edgenode.formats.job import Desired, Job
@@ -98,6 +100,7 @@ def take_job(rooms: Rooms, job: VerifiedJob, manifest: VerifiedManifest | None) 
     if manifest is not None:
         rooms.library.take(manifest)
     found = find_manifest(rooms, job.job)
+    _check_quarantine(rooms, known, found)
     accepted_ns = rooms.clock.now_ns()
     steps = _count_steps(rooms, job.job, accepted_ns)
     admit(job.job, found.manifest, step_limits(job.job, found.manifest), _facts(rooms), seconds(rooms.clock))
@@ -116,6 +119,14 @@ def find_manifest(rooms: Rooms, job: Job) -> VerifiedManifest:
     if found.manifest.name != job.module.name:
         raise RefusedError(f"the job names module {job.module.name}, and pins a manifest of {found.manifest.name}")
     return found
+
+
+def _check_quarantine(rooms: Rooms, known: JobRow | None, found: VerifiedManifest) -> None:
+    """A higher generation of a job may bring another module, not the one that ended two workers in a row."""
+    if known is None or known.state is not JobState.QUARANTINED:
+        return
+    if rooms.library.manifest(known.manifest).manifest.module == found.manifest.module:
+        raise RefusedError(f"module {found.manifest.name} is quarantined for job {known.id.hex()}", hint="mend the module, or use a new id")
 
 
 def stop_job(rooms: Rooms, job: VerifiedJob, known: JobRow | None) -> tuple[JobRow, bool]:
@@ -139,6 +150,7 @@ def advance(rooms: Rooms, job: bytes) -> bool:
     row = rooms.ledger.job(job)
     if row is None or row.state is not JobState.OPEN:
         return False
+    state = JobState.FAILED
     try:
         return run_step(rooms, row, rooms.library.job(row).job)
     except (StorageError, NoWorkerError):
@@ -155,11 +167,13 @@ def advance(rooms: Rooms, job: bytes) -> bool:
         if rooms.stopping.is_set():
             return False  # the worker was ended on purpose: the step runs again after the next start
         notice = notice_of(error, job=row.id, generation=row.generation, step=row.next_step)
+        if isinstance(error, WorkerDiedError | WorkerHungError):
+            state = JobState.QUARANTINED
     except Exception as error:
         log.exception("step %d of job %s failed in this node", row.next_step, job.hex())
         text = f"{type(error).__name__}: {error}".encode()[:200].decode(errors="ignore")
         notice = Notice(code="defect", text=text, job=row.id, generation=row.generation, step=row.next_step)
-    _end(rooms, row, JobState.FAILED, ReceiptKind.FAULT, notice)
+    _end(rooms, row, state, ReceiptKind.FAULT, notice)
     return False
 
 
@@ -291,7 +305,7 @@ def _run_twice(pool: Pool, run: Callable[[Pool], StepResult]) -> StepResult:
         raise
     except FaultError as error:
         raise type(error)(
-            f"twice in a row: {error.what}", hint="the module is quarantined for this job: hand it in as a new one"
+            f"twice in a row: {error.what}", hint="the module is quarantined for this job: mend it, or use a new id"
         ) from error
 
 

@@ -24,7 +24,13 @@ from edgenode_sdk.fleet import AsyncFleet, Submission
 from edgenode_sdk.result import Result, plain, read_answer
 from edgenode_sdk.spec import JobSpec
 
-LEFT = ("open", "failed", "unreachable", "untrusted")  # states of a node that a result is missing from; refused and stopped are answers
+LEFT = (
+    "open",
+    "failed",
+    "quarantined",
+    "unreachable",
+    "untrusted",
+)  # states of a node that a result is missing from; refused and stopped are answers
 
 
 @click.group()

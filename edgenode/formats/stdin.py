@@ -12,7 +12,7 @@ from typing import Final
 from edgenode.formats import senml, table
 from edgenode.formats.frame import decode_frame
 from edgenode.formats.manifest import FRAME
-from edgenode.records import Series
+from edgenode.records import Abi, Series
 
 CONVERSIONS: Final = 1
 """Raised with any change to the bytes that a conversion makes: it is part of what decides a command's result."""
@@ -22,6 +22,11 @@ _ENCODERS: Final[Mapping[str, Callable[[list[Series]], bytes]]] = MappingProxyTy
 )
 
 MEDIA_TYPES: Final = (FRAME, *_ENCODERS)
+
+
+def fits(abi: Abi, media_type: str) -> bool:
+    """Whether a module of this ABI can have its samples so."""
+    return media_type == FRAME if abi is Abi.STEP else media_type in MEDIA_TYPES
 
 
 def convert(media_type: str, frame: bytes | memoryview) -> bytes | memoryview:

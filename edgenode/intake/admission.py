@@ -9,7 +9,7 @@ from edgenode.config import SandboxConfig
 from edgenode.errors import CapabilityError, LimitError, ModuleError, NoSuchChannelError, NotSelectedError, QueueFullError, ValidityError
 from edgenode.formats.job import Job, JobType, Selector
 from edgenode.formats.manifest import FRAME, Manifest
-from edgenode.formats.stdin import MEDIA_TYPES
+from edgenode.formats.stdin import MEDIA_TYPES, fits
 from edgenode.formats.trust import Node
 from edgenode.records import Abi, Limits, matches_any
 
@@ -58,7 +58,7 @@ def _check_validity(job: Job, now: int) -> None:
 def _check_kind(job: Job, manifest: Manifest) -> None:
     if job.type in WAITING:
         raise CapabilityError(f"jobs of type {job.type} are not run by this version", hint="use batch or ops")
-    if manifest.input not in MEDIA_TYPES or (manifest.abi is Abi.STEP and manifest.input != FRAME):
+    if not fits(manifest.abi, manifest.input):
         raise ModuleError(
             f"module {manifest.name} wants abi {manifest.abi} with samples as {manifest.input}",
             hint=f"{Abi.STEP} takes {FRAME}, {Abi.WASI_COMMAND} any of {', '.join(MEDIA_TYPES)}",

@@ -25,7 +25,7 @@ CREATE TABLE jobs (
   accepted_ns INTEGER NOT NULL,   -- fixes the span of a job over "the last 60 s"
   steps INTEGER NOT NULL,         -- how many there will be
   next_step INTEGER NOT NULL,     -- the cursor
-  state TEXT NOT NULL,            -- open, done, stopped, failed
+  state TEXT NOT NULL,            -- open, done, stopped, failed, quarantined
   reason TEXT NOT NULL,           -- why it stopped or failed
   failures INTEGER NOT NULL,      -- guest failures in a row
   guest_state BLOB NOT NULL,

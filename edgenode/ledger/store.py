@@ -33,6 +33,7 @@ class JobState(StrEnum):
     DONE = "done"
     STOPPED = "stopped"  # by its submitter, its validity, a revocation, or too many guest failures in a row
     FAILED = "failed"  # by a fault of this node
+    QUARANTINED = "quarantined"  # its module ended two workers in a row: it is not run for this job again
 
 
 class JobRow(NamedTuple):

@@ -39,8 +39,8 @@ class CommandBudget:
     fuel: int
     memory: int
     files: int
-    state: int = 0
-    derived: int = 0
+    state: int
+    derived: int
 
 
 class System:

@@ -28,7 +28,7 @@ FLAGS: Final[Mapping[str, bool | int]] = MappingProxyType(
         "memory_init_cow": False,  # data segments written as wasm writes them, and metered: with copy-on-write they cost no fuel
         "epoch_interruption": False,  # wall-clock time never ends a step
         "max_wasm_stack": 512 * 1024,  # bytes; how many calls fit in it still differs by CPU, hence the outcome ``stack``
-        # The language: the WebAssembly 2.0 core specification and tail calls, which compilers emit and which are deterministic.
+        # The language: WebAssembly 2.0 without externref, and tail calls, which compilers emit and which are deterministic.
         "wasm_bulk_memory": True,
         "wasm_multi_value": True,
         "wasm_reference_types": True,

@@ -19,8 +19,7 @@ from typing import Final
 from edgenode.clock import Clock, SystemClock
 from edgenode.config import SandboxConfig
 from edgenode.errors import LimitError, ModuleError, NoWorkerError, WorkerDiedError
-from edgenode.formats.manifest import FRAME
-from edgenode.formats.stdin import MEDIA_TYPES
+from edgenode.formats.stdin import MEDIA_TYPES, fits
 from edgenode.records import Abi, Engine, Limits, Outcome, OutcomeKind, ProgramResult, StepContext, StepResult, matches_any
 from edgenode.sandbox import wire
 from edgenode.sandbox.abi import Bytes, OutputLimits, Reply, derived_channels, request_head
@@ -310,5 +309,5 @@ class Pool:
 def _check_module(module: VerifiedModule) -> None:
     if not isinstance(module, VerifiedModule):
         raise TypeError(f"the sandbox runs VerifiedModule, not {type(module).__name__}")
-    if module.manifest.input not in MEDIA_TYPES or (module.manifest.abi is Abi.STEP and module.manifest.input != FRAME):
+    if not fits(module.manifest.abi, module.manifest.input):
         raise ModuleError(f"its manifest wants samples as {module.manifest.input!r:.80}, which abi = {module.manifest.abi} does not have")

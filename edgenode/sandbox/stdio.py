@@ -12,11 +12,10 @@ from typing import Final
 from edgenode.formats import stdin, table
 from edgenode.records import Outcome, OutcomeKind, StepContext
 from edgenode.sandbox.abi import DERIVED_SERIES, Bytes, OutputLimits, Reply, split_request
-from edgenode.sandbox.command import Ended
+from edgenode.sandbox.command import CommandBudget, Ended
 from edgenode.sandbox.image import STDERR_BYTES, Kind, Record, Settings
 
-DERIVED_TEXT: Final = 16
-"""Bytes of /out/derived.csv that are read for each byte that its series may have: the longest row has 250, and is 16 in a series."""
+_DERIVED_TEXT: Final = 16  # bytes of /out/derived.csv for each byte of its series: the longest row has 250, and is 16 in a series
 
 NAME: Final = b"job"  # argv[0]: the same for every module, so that a replay needs no more than the core names
 
@@ -39,6 +38,11 @@ def records(request: Bytes, media_type: str, *, stdout: int) -> Iterator[Record]
     if head.state:
         yield Record(Kind.FILE, b"state/in", head.state)
     yield Record(Kind.STDIN, content=stdin.convert(media_type, head.frame))
+
+
+def budget(fuel: int, memory: int, files: int, output: OutputLimits) -> CommandBudget:
+    """A command's budget, of whose files so much is read as can fit into the reply."""
+    return CommandBudget(fuel, memory, files, output.state, _DERIVED_TEXT * (output.derived + 256))
 
 
 def reply(ended: Ended, limits: OutputLimits) -> Reply | Outcome:

@@ -118,13 +118,14 @@ class _Worker:
 
     def _program(self, request: wire.Request, body: memoryview) -> _Answer:
         ended = self._command(request, [body])
-        lost = ended.outcome.ok and (ended.stdout.lost or ended.stderr.lost)
+        whole = ended.outcome.kind in (OutcomeKind.OK, OutcomeKind.EXIT)
+        lost = whole and (ended.stdout.lost or ended.stderr.lost)
         outcome = Outcome(kind=OutcomeKind.OUTPUT, detail="streams") if lost else ended.outcome
         return _Answer(outcome, None if lost else ended.fuel, Reply(ended.stdout.data), ended.stderr.data)
 
     def _command(self, request: wire.Request, staged: list[bytes | memoryview]) -> command.Ended:
         if self._system is None:
             self._system = command.System(self._native, self._parts[wire.WASI], self._parts[wire.BRIDGE])
-        derived = stdio.DERIVED_TEXT * (request.derived + 256)
-        budget = command.CommandBudget(request.fuel, request.memory, request.files, request.state, derived)
+        limits = OutputLimits(request.summary, request.state, request.derived, request.alerts)
+        budget = stdio.budget(request.fuel, request.memory, request.files, limits)
         return command.run(self._system, self._commands[request.slot], staged, budget)

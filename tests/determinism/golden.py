@@ -14,7 +14,7 @@ from typing import Any
 
 from edgenode.records import digest
 
-from .oracles import NATIVE, Task, ask, generated, golden_inputs
+from .oracles import NATIVE, Task, ask, generated, golden_inputs, small_commands
 from .runner import Result
 
 RENEW = "make golden"
@@ -26,7 +26,7 @@ def path() -> Path:
 
 
 def tasks() -> list[Task]:
-    return [*golden_inputs(), *generated(SAMPLE)]
+    return [*golden_inputs(), *small_commands(), *generated(SAMPLE)]
 
 
 def entry(task: Task, result: Result) -> dict[str, Any]:

@@ -21,7 +21,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgenode.records import OutcomeKind
+from edgenode.sandbox.abi import SERIES, request_head
 
+from ..programs import build
+from ..unit.sandbox.guests import CONTEXT, section, series
+from ..unit.sandbox.test_commands import ECHO
+from ..unit.sandbox.test_commands import program as small_program
 from ..unit.wasm_modules.golden import cases
 from ..unit.wasm_modules.guest import MODULES, request
 from .programs import program
@@ -71,6 +76,24 @@ def golden_inputs() -> list[Task]:
         asked = request(case.series, json.dumps(case.params).encode() if case.params else b"", case.state)
         tasks.append(Task(case.id, wasm, asked, fuel=10**10, memory=16 << 20))
     return tasks
+
+
+def small_commands() -> list[Task]:
+    """Programs that end in every way."""
+    starts = ("unreachable", "(loop br 0)", "(call $proc_exit (i32.const 3))", "(call $write (i32.const 1) (i32.const 0) (i32.const 5000))")
+    return [_command(start, small_program(start)) for start in starts] + [_command("echo", ECHO)]
+
+
+def real_commands() -> list[Task]:
+    """Programs as their compilers leave them; their bytes change with the compilers, so they have no golden results."""
+    return [_command(language, build(language).read_bytes()) for language in ("c", "zig")]
+
+
+def _command(name: str, wasm: bytes) -> Task:
+    times, values = list(range(0, 600_000_000, 10_000_000)), [row % 7 / 3 for row in range(60)]
+    frame = b"".join(section(SERIES, series(f"press/{name}", "N", times, values)) for name in ("angle", "force"))
+    asked = request_head(CONTEXT, b'{"above": 1.5}', b"4\n", b"") + frame
+    return Task(name, wasm, asked, fuel=1_000_000_000, memory=64 << 20, files=4 << 20)
 
 
 # the three

@@ -52,7 +52,7 @@ class _Place:
             self._system = command.System(self._engine, *(self._load(compile_system(parts[name], self._target)) for name in parts))
         program = command.CommandModule(self._load(compile_command(bytes.fromhex(task["wasm"]), self._target)))
         staged = image.encode(stdio.records(bytes.fromhex(task["request"]), "text/csv", stdout=_OUTPUT.summary))
-        ended = command.run(self._system, program, staged, command.CommandBudget(task["fuel"], task["memory"], task["files"]))
+        ended = command.run(self._system, program, staged, stdio.budget(task["fuel"], task["memory"], task["files"], _OUTPUT))
         answer = stdio.reply(ended, _OUTPUT) if ended.outcome.ok else Reply()
         return Ran(answer, None, Reply()) if isinstance(answer, Outcome) else Ran(ended.outcome, ended.fuel, answer)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
-from edgenode.errors import ModuleError
+from edgenode.errors import EdgenodeError, ModuleError, RefusedError
+from edgenode.formats.job import ModuleReference
 from edgenode.formats.trust import Revoked
 from edgenode.records import digest
 from edgenode.testing import FakeClock, Fleet, Laptop, everything, window
+from edgenode.trust.issue import issue
 from edgenode_sdk import Result, Submission
 
 from .steps import assert_alive, assert_chain, assert_steps, kinds, until
@@ -82,8 +85,15 @@ async def test_worker_killed_twice_ends_the_job_with_a_fault(node: Fleet, laptop
     os.kill(first, signal.SIGKILL)
     os.kill(await worker(node, other_than=first), signal.SIGKILL)
     assert kinds(await everything(submission)) == ["fault: worker-died"]
-    assert [told.state for told in submission.executions.values()] == ["failed"]
+    assert [told.state for told in submission.executions.values()] == ["quarantined"]
     await assert_alive(laptop)
+    body = await laptop.fleet.job(submission.job.id)
+    again = issue(replace(body, generation=body.generation + 1), laptop.fleet._identity)
+    (answer,) = (await laptop.fleet.ask(lambda api: api.submit(again, b""))).values()
+    assert isinstance(answer, RefusedError) and "quarantined" in answer.what
+    another = issue(replace(body, generation=body.generation + 1, module=ModuleReference(name="hello")), laptop.fleet._identity)
+    (answer,) = (await laptop.fleet.ask(lambda api: api.submit(another, b""))).values()
+    assert not isinstance(answer, EdgenodeError)
 
 
 async def test_worker_that_hangs_is_a_fault_of_the_node(node: Fleet, laptop: Laptop) -> None:

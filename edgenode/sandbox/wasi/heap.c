@@ -110,7 +110,7 @@ static void split(struct block *block, uint32_t size)
 
 void heap_add(void *from, void *to)
 {
-    if ((char *)to - (char *)from < LEAST + HEADER)
+    if (from >= to || (uintptr_t)to - (uintptr_t)from < LEAST + HEADER) /* unsigned: a piece may have more than 2 GiB */
         return;
     struct block *first = from, *end = (struct block *)((char *)to - HEADER);
     end->size = HEADER;

@@ -73,7 +73,8 @@ def _tree(folder: Path) -> Iterator[Record]:
             for path in sorted(place.iterdir(), key=lambda path: os.fsencode(path.name)):
                 name = below + path.name
                 if path.is_symlink():
-                    yield Record(Kind.SYMLINK, _text(name), os.fsencode(path.readlink()))
+                    target = os.readlink(os.fsencode(path))  # noqa: PTH115 - a Path would take away from it
+                    yield Record(Kind.SYMLINK, _text(name), target)
                 elif path.is_dir():
                     yield Record(Kind.DIRECTORY, _text(name))
                     waiting.append((path, f"{name}/"))

@@ -268,8 +268,9 @@ def _needs_manifest(core: Core, module: bytes) -> str:
     """Why this step cannot be run without its manifest; empty when it can."""
     if core.outcome.kind in (OutcomeKind.OUTPUT, OutcomeKind.REPLY):
         return "its output limits decided the outcome"
-    exports = wasm.read(module).exports
-    return "" if any(one.startswith("func edgenode_step(") for one in exports) else "it alone says how samples are handed to this program"
+    functions = {one.partition("(")[0] for one in wasm.read(module).exports}
+    is_step = "func edgenode_step" in functions and "func _start" not in functions  # with both, only the manifest says which it is
+    return "" if is_step else "it alone says how samples are handed to this program"
 
 
 def _why_gone(manifest: bytes | None) -> str:

@@ -202,7 +202,7 @@ POLL_FOR_EVER = "(loop (drop (call $poll_oneoff (i32.const 4096) (i32.const 8192
         ("(call $deeper)", "(func $deeper (call $deeper))", OutcomeKind.STACK, ""),
         ("(loop br 0)", "", OutcomeKind.FUEL, ""),
         (
-            "(loop (drop (call $poll_oneoff (i32.const 4096) (i32.const 8192) (i32.const 1) (i32.const 16))) (br 0))",
+            POLL_FOR_EVER,
             "",
             OutcomeKind.FUEL,
             "",
@@ -292,6 +292,13 @@ def test_initial_memory_and_input_over_the_limits_are_outcomes(command: Run) -> 
     assert (big.outcome.kind, big.outcome.detail, big.fuel) == (OutcomeKind.MEMORY, "", None)
     long = command(ECHO, frame=section(16, series("press/a", "", list(range(60_000)), [0.5] * 60_000)))
     assert (long.outcome.kind, long.outcome.detail) == (OutcomeKind.MEMORY, "files")
+
+
+def test_greatest_file_system_is_one(tmp_path: Path) -> None:
+    with Pool(SandboxConfig(files=2**31), cache=tmp_path, mac_key=bytes(32)) as wide:
+        wasm = leaves("state/out", b"after")
+        result = run(wide, module(wasm, abi=Abi.WASI_COMMAND), limits=replace(COMMAND_LIMITS, files=2**31))
+    assert (result.outcome.kind, result.state) == (OutcomeKind.OK, b"after")
 
 
 def test_many_functions_and_a_large_data_segment(command: Run) -> None:
