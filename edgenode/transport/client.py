@@ -147,7 +147,7 @@ class Client:
             got = f"key {short(error.got)}" if error.got else "no Ed25519 key"
             raise PinError(f"{self.address} has {got}, not {short(error.expected) or 'one'}") from error
         except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError) as error:
-            raise UnreachableError(f"cannot reach {self.address}: {str(error) or type(error).__name__}") from error
+            raise UnreachableError(f"cannot reach {self.address}: {_reason(error)}") from error
         try:
             self._take_boot(response.headers.get(httpsig.BOOT_HEADER))
         except BaseException:
@@ -190,3 +190,9 @@ def _check_address(address: str) -> None:
         whole = False
     if not whole:
         raise ConfigError(f"{address!r:.100} is not the address of a server", hint="host:port")
+
+
+def _reason(error: Exception) -> str:
+    """What the system says; aiohttp's own words name the address again, and the TLS context by its place in memory."""
+    told = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    return (isinstance(told, OSError) and told.strerror) or str(told) or type(told).__name__
